@@ -1,0 +1,1 @@
+//! Disks behind a block device.

@@ -1,0 +1,3 @@
+//! Payloads and how they are loaded: kernels, initial RAM disks, command lines.
+
+pub mod x86_64;

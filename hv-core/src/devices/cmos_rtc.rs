@@ -1,0 +1,1 @@
+//! The MC146818 real-time clock with its CMOS RAM.

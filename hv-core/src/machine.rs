@@ -1,0 +1,1 @@
+//! The machine: devices, memory and cores put together, and its states.

@@ -1,0 +1,1 @@
+//! A PCI segment: functions, their configuration space, BARs and MSI-X.

@@ -1,0 +1,3 @@
+//! Tables by which the machine describes itself to its guest.
+
+pub mod acpi;

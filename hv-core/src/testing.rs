@@ -1,0 +1,1 @@
+//! A backend without hardware and a virtio driver, for tests.

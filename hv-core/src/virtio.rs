@@ -1,0 +1,114 @@
+//! Virtio (OASIS VIRTIO 1.2): the page a device author reads.
+//!
+//! A device implements [`VirtioDevice`]: what it is, what it offers, and [`QueueWorker`]s that serve its
+//! virtqueues on threads of their own. Negotiation, transports and interrupts are shared by all devices.
+
+pub mod block;
+pub mod console;
+pub mod entropy;
+pub mod mmio;
+pub mod negotiation;
+pub mod pci;
+pub mod queue;
+pub mod workers;
+
+pub use queue::{ConfigInterrupt, QueueInterrupt, Virtqueue};
+
+use crate::{
+    io::{EventLoop, Ready},
+    memory::GuestRam,
+};
+
+/// The device types of VIRTIO 1.2, chapter 5, that hv has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Kind {
+    /// 5.2
+    Block = 2,
+    /// 5.3
+    Console = 3,
+    /// 5.4
+    Entropy = 4,
+}
+
+/// A device behind a virtio transport. Every call comes from the transport, one at a time.
+pub trait VirtioDevice: Send {
+    /// Its type.
+    fn kind(&self) -> Kind;
+
+    /// Its name in messages and threads: `disk0`.
+    fn name(&self) -> &str;
+
+    /// The device-type features it offers. Transports add `VERSION_1`, `EVENT_IDX` and `INDIRECT_DESC`.
+    fn features(&self) -> u64;
+
+    /// The largest size of each of its virtqueues (powers of two); at most 32 queues.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// A load from its configuration space; what lies beyond reads as zero. `data` comes zeroed.
+    fn read_config(&self, offset: usize, data: &mut [u8]);
+
+    /// A store to its configuration space; what lies beyond is dropped.
+    fn write_config(&mut self, offset: usize, data: &[u8]) {
+        let _ = (offset, data);
+    }
+
+    /// The driver is ready (`DRIVER_OK`). The workers run until the transport stops them for a pause
+    /// or for good.
+    ///
+    /// # Errors
+    /// The device cannot work; the driver sees `DEVICE_NEEDS_RESET`.
+    fn activate(&mut self, with: Activation) -> anyhow::Result<Vec<Box<dyn QueueWorker>>>;
+
+    /// The driver reset the device, or the machine was reset; the workers are gone.
+    fn reset(&mut self) {}
+}
+
+/// What a device gets to work with when its driver is ready.
+#[derive(Debug)]
+pub struct Activation {
+    /// Guest RAM.
+    pub ram: GuestRam,
+    /// The features that both sides agreed on, transport bits too.
+    pub features: u64,
+    /// The virtqueues, in the device's numbering; `None` where the driver enabled none.
+    pub queues: Vec<Option<Virtqueue>>,
+    /// Tells the driver that the configuration space changed.
+    pub config_changed: ConfigInterrupt,
+}
+
+/// Serves some of a device's virtqueues on a thread of its own.
+pub trait QueueWorker: Send {
+    /// The virtqueues whose doorbells it wants to hear, in the device's numbering.
+    fn queues(&self) -> &[u16];
+
+    /// Called on the worker's thread when it starts, and again after each pause: watches sources of its
+    /// own under the numbers [`FIRST_SOURCE`]`..63`.
+    ///
+    /// # Errors
+    /// A source cannot be watched; the device stops working.
+    fn start(&mut self, event_loop: &mut EventLoop) -> std::io::Result<()> {
+        let _ = event_loop;
+        Ok(())
+    }
+
+    /// Serves what became ready: source n below [`FIRST_SOURCE`] is virtqueue n's doorbell. Called once with all
+    /// of the worker's queues after each start. When it returns, nothing is under way that the worker does not hold.
+    ///
+    /// # Errors
+    /// The driver broke the protocol; it sees `DEVICE_NEEDS_RESET`.
+    fn serve(&mut self, ready: Ready, event_loop: &mut EventLoop) -> Result<(), QueueError>;
+}
+
+/// Numbers below are virtqueues, numbers from here up to 62 a worker's own; 63 is the transport's.
+pub const FIRST_SOURCE: u8 = 32;
+
+/// The driver broke the protocol of a virtqueue (VIRTIO 1.2, 2.1.2): the device needs a reset.
+#[derive(Debug, thiserror::Error)]
+#[error("virtqueue {queue}: {reason}")]
+pub struct QueueError {
+    /// Which virtqueue, in the device's numbering.
+    pub queue: u16,
+    /// What was wrong.
+    pub reason: String,
+}

@@ -1,0 +1,1 @@
+//! The virtio block device (VIRTIO 1.2, 5.2).

@@ -1,0 +1,1 @@
+//! The virtio console device (VIRTIO 1.2, 5.3).

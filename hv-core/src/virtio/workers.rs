@@ -1,0 +1,1 @@
+//! The threads that serve a device's virtqueues: started, paused, ended.
