@@ -12,7 +12,7 @@ pub mod pci;
 pub mod queue;
 pub mod workers;
 
-pub use queue::{ConfigInterrupt, QueueInterrupt, Virtqueue};
+pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Segment, Virtqueue};
 
 use crate::{
     io::{EventLoop, Ready},
