@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{BlockBackend, GuestBuffer, SECTOR_SIZE};
+use super::{BlockBackend, GuestBuffer};
 
 /// What was done to a [`MemoryDisk`]. Offsets and lengths in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl MemoryDisk {
     }
 
     fn with_mode(mut bytes: Vec<u8>, read_only: bool) -> Self {
-        bytes.resize(bytes.len().next_multiple_of(SECTOR_SIZE as usize), 0);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
         let capacity = bytes.len() as u64;
         Self { read_only, capacity, state: Mutex::new(State { bytes, ..State::default() }) }
     }
