@@ -1,0 +1,1 @@
+//! Byte sources and sinks behind a UART or console.
