@@ -17,7 +17,7 @@ pub use bar::{Bar, Windows};
 pub use function::{Function, FunctionBuilder, Identity};
 pub use host::{ConfigPorts, Ecam};
 pub use msix::MsixLayout;
-pub use segment::{MemoryWindow, Segment};
+pub use segment::Segment;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -39,7 +39,7 @@ struct Route {
 }
 
 /// Answers loads and stores in one of the memory windows.
-pub struct MemoryWindow {
+struct MemoryWindow {
     segment: Arc<Segment>,
     base: u64,
 }
