@@ -8,11 +8,13 @@ mod irq;
 mod kick;
 mod kvm;
 mod memory;
+mod probe;
 mod run_page;
 mod vcpu;
 mod vm;
 
 pub use kick::VcpuKick;
 pub use kvm::Kvm;
+pub use probe::{Probe, probe};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

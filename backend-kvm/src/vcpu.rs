@@ -11,7 +11,8 @@ use hv_core::{
 };
 use kvm_bindings::{
     KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_EXIT_SYSTEM_EVENT, KVM_INTERNAL_ERROR_EMULATION, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
+    KVM_EXIT_SYSTEM_EVENT, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES,
+    KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
 
@@ -154,12 +155,22 @@ impl KvmVcpu {
 
     fn internal_error(&self) -> String {
         let (kind, data) = self.shared.page.internal_error();
-        let what = if kind == KVM_INTERNAL_ERROR_EMULATION {
-            "KVM cannot emulate the instruction".to_owned()
-        } else {
-            format!("KVM internal error {kind}")
-        };
-        format!("{what}{} (data {data:x?})", self.location())
+        let place = self.location();
+        match data.as_slice() {
+            // The size of the instruction and up to 15 bytes of it.
+            [flags, bytes @ ..]
+                if kind == KVM_INTERNAL_ERROR_EMULATION
+                    && flags & u64::from(KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) != 0 =>
+            {
+                let bytes: Vec<u8> = bytes.iter().flat_map(|word| word.to_le_bytes()).take(16).collect();
+                let (size, code) =
+                    bytes.split_first().map_or((0, [].as_slice()), |(size, code)| (*size, code));
+                let code = code.split_at(code.len().min(size.into())).0;
+                format!("KVM cannot emulate the instruction{place}, bytes {code:02x?}")
+            }
+            _ if kind == KVM_INTERNAL_ERROR_EMULATION => format!("KVM cannot emulate the instruction{place}"),
+            data => format!("KVM internal error {kind}{place} (data {data:x?})"),
+        }
     }
 
     fn location(&self) -> String {

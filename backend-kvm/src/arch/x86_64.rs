@@ -4,6 +4,7 @@ mod chips;
 mod cpuid;
 mod msr;
 mod power_on;
+mod probe;
 mod registers;
 
 pub(crate) use chips::Chips;
@@ -14,6 +15,7 @@ use hv_core::{
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Cap, Kvm, VcpuFd};
 pub(crate) use power_on::{Core, Template};
+pub(crate) use probe::{PORT as PROBE_PORT, ProbeGuest, STEPS as PROBE_STEPS};
 pub(crate) use registers::{set_state, state};
 
 pub(crate) type Guest = hv_core::arch::X86_64;
