@@ -1,0 +1,1 @@
+//! Tests of the segment as a guest sees it.
