@@ -4,7 +4,7 @@ mod layout;
 
 use std::sync::Arc;
 
-use vm_memory::{GuestRegionMmap, mmap::MmapRegionBuilder};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, mmap::MmapRegionBuilder};
 
 pub use layout::{GRANULE, LayoutError, RamLayout};
 pub use vm_memory::{GuestAddress, GuestMemoryMmap};
@@ -39,6 +39,13 @@ pub fn allocate(layout: &RamLayout) -> Result<GuestRam, AllocateError> {
     let regions = layout.ranges().iter().map(map).collect::<Result<Vec<_>, _>>()?;
     let ram = GuestMemoryMmap::from_regions(regions).map_err(|e| error(e.to_string()))?;
     Ok(Arc::new(ram))
+}
+
+/// The regions of `ram`, for a virtual machine to show to its guest.
+pub fn regions(ram: &GuestRam) -> impl Iterator<Item = Arc<GuestRegionMmap>> {
+    // A region that was made before has an end, so it can be made again.
+    ram.iter()
+        .filter_map(|region| GuestRegionMmap::with_arc(region.get_mmap(), region.start_addr()).map(Arc::new))
 }
 
 #[cfg(test)]

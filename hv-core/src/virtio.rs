@@ -14,6 +14,7 @@ pub mod queue;
 pub mod workers;
 
 pub use endpoint::Endpoint;
+pub use endpoint::Surroundings;
 pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Segment, Virtqueue};
 
 use crate::{
