@@ -5,10 +5,12 @@ use vm_memory::Bytes;
 
 use super::*;
 use crate::{
-    boot::testing::{self, ENTRY, PACKED, PREFERRED, PVH_ENTRY, SETUP_SIZE},
+    boot::console::{Transport, console_driver},
+    boot::testing::{self, ENTRY, PREFERRED, PVH_ENTRY, SETUP_SIZE},
     memory::allocate,
 };
 
+const PACKED: usize = testing::PACKED as usize;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const RSDP: u64 = 0xe_0000;
@@ -323,7 +325,7 @@ fn load_anything(image: &[u8]) -> Result<(), TestCaseError> {
         prop_assert!(machine.read(0xa_0000, 0x6_0000).iter().all(|byte| *byte == 0));
         prop_assert!(machine.read(64 * MIB, 4 << 20).iter().all(|byte| *byte == 0));
     }
-    super::super::console::console_driver(&testing::kernel(image), super::super::console::Transport::Pci);
+    console_driver(&testing::kernel(image), Transport::Pci);
     Ok(())
 }
 
