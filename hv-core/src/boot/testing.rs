@@ -32,13 +32,13 @@ pub(super) const PREFERRED: u64 = 0x20_0000;
 /// Offset of the packed kernel in [`bzimage`].
 pub(super) const SETUP_SIZE: usize = 1024;
 /// Size of the packed kernel in [`bzimage`].
-pub(super) const PACKED: usize = 0x1230;
+pub(super) const PACKED: u16 = 0x1230;
 
 /// A bzImage of protocol 2.15 whose packed kernel is a pattern.
 pub(super) fn bzimage() -> Vec<u8> {
     let mut image = vec![0; SETUP_SIZE];
     put(&mut image, 0x1f1, &[1]);
-    put(&mut image, 0x1f4, &(PACKED as u32 / 16).to_le_bytes());
+    put(&mut image, 0x1f4, &u32::from(PACKED / 16).to_le_bytes());
     put(&mut image, 0x1fe, b"\x55\xaa\xeb\x6aHdrS\x0f\x02");
     put(&mut image, 0x211, &[1]);
     put(&mut image, 0x22c, &0x7fff_ffff_u32.to_le_bytes());
@@ -49,12 +49,12 @@ pub(super) fn bzimage() -> Vec<u8> {
     put(&mut image, 0x260, &0x10_0000_u32.to_le_bytes());
     // Behind the setup header's end lies code, which the boot parameters must not get.
     image[0x26c..0x2f0].fill(0xcc);
-    image.extend(pattern(PACKED));
+    image.extend(pattern(PACKED.into()));
     image
 }
 
 pub(super) fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|index| (index % 251) as u8 + 1).collect()
+    (1..=251).cycle().take(size).collect()
 }
 
 /// A `PT_LOAD` or `PT_NOTE` segment to make.
@@ -71,7 +71,8 @@ pub(super) fn load(address: u64, bytes: Vec<u8>, memory_size: u64) -> MakeSegmen
 }
 
 pub(super) fn note(owner: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
-    let mut note = [owner.len() as u32 + 1, description.len() as u32, kind].map(u32::to_le_bytes).concat();
+    let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+    let mut note = [size(owner) + 1, size(description), kind].map(u32::to_le_bytes).concat();
     note.extend(owner);
     note.resize((note.len() + 1).next_multiple_of(4), 0);
     note.extend(description);
@@ -91,7 +92,7 @@ pub(super) fn elf(entry: u64, segments: &[MakeSegment]) -> Vec<u8> {
     put(&mut image, 0x10, b"\x02\x00\x3e\x00\x01");
     put(&mut image, 0x18, &entry.to_le_bytes());
     put(&mut image, 0x20, &64_u64.to_le_bytes());
-    put(&mut image, 0x34, &[64, 0, 56, 0, segments.len() as u8]);
+    put(&mut image, 0x34, &[64, 0, 56, 0, segments.len().try_into().unwrap()]);
     for (index, segment) in segments.iter().enumerate() {
         let at = 64 + 56 * index;
         put(&mut image, at, &segment.kind.to_le_bytes());

@@ -15,8 +15,8 @@ fn ranges(size: u64) -> Vec<Range<u64>> {
 
 #[test]
 fn ram_goes_around_the_hole() {
-    assert_eq!(ranges(MIB), [0..MIB]);
-    assert_eq!(ranges(3 * GIB), [0..3 * GIB]);
+    assert!(ranges(MIB).into_iter().eq([Range { start: 0, end: MIB }]));
+    assert!(ranges(3 * GIB).into_iter().eq([Range { start: 0, end: 3 * GIB }]));
     assert_eq!(ranges(3 * GIB + MIB), [0..3 * GIB, 4 * GIB..4 * GIB + MIB]);
     assert_eq!(ranges(447 * GIB), [0..3 * GIB, 4 * GIB..448 * GIB]);
 }

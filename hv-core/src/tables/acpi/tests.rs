@@ -27,7 +27,7 @@ fn description(vcpus: u32) -> Description {
         pci: Some(Pci {
             ecam: 0xe000_0000..0xe010_0000,
             windows: vec![0xc000_0000..0xe000_0000, 448 << 30..512 << 30],
-            slot_gsis: std::array::from_fn(|slot| 16 + slot as u32 % 8),
+            slot_gsis: std::array::from_fn(|slot| [16, 17, 18, 19, 20, 21, 22, 23][slot % 8]),
         }),
         uart: Some(Ports { base: 0x3f8, irq: 4 }),
         rtc: Some(Ports { base: 0x70, irq: 8 }),
