@@ -1,0 +1,82 @@
+//! `KvmVm`: one guest on KVM.
+
+use std::{fmt, io, sync::Arc};
+
+use hv_core::{
+    hypervisor::{Access, Error, Region, Result, Vm, VmPlan},
+    io::DoorbellHost,
+    irq::IrqChip,
+};
+use kvm_ioctls::VmFd;
+
+use crate::{
+    KvmVcpu,
+    arch::{Chips, Guest, Template},
+    doorbell::Doorbells,
+    irq::Lines,
+    memory::Slots,
+};
+
+/// One guest on KVM.
+pub struct KvmVm {
+    fd: Arc<VmFd>,
+    /// Shared with the cores: what the guest sees stays mapped while one of them can run.
+    slots: Arc<Slots>,
+    chips: Chips,
+    template: Template,
+    vcpus: u32,
+}
+
+impl KvmVm {
+    pub(crate) fn new(kvm: &kvm_ioctls::Kvm, plan: &VmPlan<Guest>) -> Result<Self> {
+        let fd = Arc::new(kvm.create_vm().map_err(|error| Error::new("KVM_CREATE_VM", error))?);
+        let chips = Chips::new(&fd)?;
+        let template = Template::new(kvm, plan.vcpus)?;
+        Ok(Self { slots: Arc::new(Slots::new(Arc::clone(&fd))), fd, chips, template, vcpus: plan.vcpus })
+    }
+}
+
+impl Vm for KvmVm {
+    type Arch = Guest;
+    type Vcpu = KvmVcpu;
+
+    fn map(&self, region: Arc<Region>, access: Access) -> Result<()> {
+        self.slots.map(region, access)
+    }
+
+    fn unmap(&self, base: u64) -> Result<Arc<Region>> {
+        self.slots.unmap(base)
+    }
+
+    fn create_vcpu(&self, index: u32) -> Result<KvmVcpu> {
+        if index >= self.vcpus {
+            let planned = format!("vCPU {index} is not among the {} planned", self.vcpus);
+            return Err(Error::new("KVM_CREATE_VCPU", io::Error::new(io::ErrorKind::InvalidInput, planned)));
+        }
+        let fd = self.fd.create_vcpu(index.into()).map_err(|error| Error::new("KVM_CREATE_VCPU", error))?;
+        let core = self.template.core(&fd, index)?;
+        KvmVcpu::new(fd, self.fd.run_size(), core, Arc::clone(&self.slots))
+    }
+
+    fn seal(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<()> {
+        self.chips.reset(&self.fd)
+    }
+
+    fn irq_chip(&self) -> Arc<dyn IrqChip> {
+        Arc::new(Lines::new(Arc::clone(&self.fd)))
+    }
+
+    fn doorbell_host(&self) -> Arc<dyn DoorbellHost> {
+        Arc::new(Doorbells::new(Arc::clone(&self.fd)))
+    }
+}
+
+impl fmt::Debug for KvmVm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KvmVm({} vCPUs)", self.vcpus)
+    }
+}
