@@ -2,12 +2,19 @@
 
 mod kvm_device;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, process::ExitCode as Code};
 
-use crate::host_memory::HostMemory;
+use crate::{backend, exit_code::ExitCode, host_memory::HostMemory};
 
 /// Less than this for guests is too little: a distribution's kernel and initrd need it to start.
 const LEAST_MEMORY: u64 = 256 << 20;
+
+/// Prints the report.
+pub(crate) fn doctor() -> Code {
+    let report = Report::new(backend::trial);
+    println!("{report}");
+    if report.is_sound() { Code::SUCCESS } else { ExitCode::Failed.into() }
+}
 
 /// What was found out about one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]

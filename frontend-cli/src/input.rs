@@ -15,6 +15,9 @@ const TYPE_AHEAD: usize = 64 << 10;
 /// How soon a guest that had no room is tried again while keys are watched for.
 const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// How long to wait for room before asking again whether another console has some.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// A device that takes the guest's input.
 pub(crate) trait GuestInput {
     /// Takes as many bytes as there is room for and says how many.
@@ -45,7 +48,7 @@ pub(crate) fn carry(source: impl AsFd, guest: &impl GuestInput) -> io::Result<()
             let sent = guest.send(bytes);
             bytes = bytes.get(sent..).unwrap_or_default();
             if !bytes.is_empty() {
-                guest.wait_for_room(Duration::from_secs(3600));
+                guest.wait_for_room(PATIENCE);
             }
         }
     }

@@ -1,8 +1,7 @@
 //! The `hv` command.
 
-#![expect(dead_code, reason = "run.rs connects these to a machine")]
-
 mod args;
+mod backend;
 mod config;
 mod console;
 mod doctor;
@@ -34,7 +33,7 @@ fn main() -> Code {
             message::error(&error, arguments.verbose);
             ExitCode::Failed.into()
         }),
-        Command::Doctor => run::doctor(),
+        Command::Doctor => doctor::doctor(),
     }
 }
 

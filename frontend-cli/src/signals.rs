@@ -13,10 +13,8 @@ use crate::terminal;
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// SIGINT or SIGTERM: end the guest.
-    Stop,
-    /// The terminal is gone: nobody will see or say more.
-    HangUp,
+    /// SIGINT, SIGTERM, or SIGHUP of a terminal that is gone: end the guest.
+    Stop(i32),
     /// The terminal may have another size.
     Resize,
 }
@@ -30,8 +28,7 @@ pub(crate) fn watch(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::R
     let serve = move || {
         for signal in signals.forever() {
             match signal {
-                SIGINT | SIGTERM => on_signal(Signal::Stop),
-                SIGHUP => on_signal(Signal::HangUp),
+                SIGINT | SIGTERM | SIGHUP => on_signal(Signal::Stop(signal)),
                 SIGWINCH => on_signal(Signal::Resize),
                 SIGCONT => {
                     terminal::resume();

@@ -20,7 +20,7 @@ use self::{
     core_thread::Core,
 };
 pub use self::{
-    config::{MOST_CPUS, MachineConfig, Transport},
+    config::{MOST_CPUS, MachineConfig},
     control::Event,
     exit_counts::ExitCounts,
 };

@@ -34,6 +34,16 @@ pub enum Kind {
     Entropy = 4,
 }
 
+/// How virtio devices are found and driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// PCI functions with MSI-X (VIRTIO 1.2, 4.1).
+    #[default]
+    Pci,
+    /// Register windows in memory (VIRTIO 1.2, 4.2).
+    Mmio,
+}
+
 /// A device behind a virtio transport. Every call comes from the transport, one at a time.
 pub trait VirtioDevice: Send {
     /// Its type.

@@ -8,6 +8,7 @@ use super::{
     PayloadFile,
     elf::{self, Elf},
 };
+use crate::virtio::Transport;
 
 /// What a kernel's own console driver is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,15 +19,6 @@ pub enum ConsoleDriver {
     Uart,
     /// The kernel does not show it: it is packed, and no configuration lies beside it.
     Unknown,
-}
-
-/// How the console's virtio device is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Virtio over PCI.
-    Pci,
-    /// Virtio over MMIO.
-    Mmio,
 }
 
 /// Read at a time: fits the second-level cache.

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use super::Wake;
@@ -64,6 +65,13 @@ impl Input {
                 return false;
             }
         }
+    }
+
+    /// Waits until there is room for a byte, or `timeout` is over; says whether there is.
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let full = |state: &mut State| !state.closed && state.bytes.len() >= CAPACITY;
+        let waited = self.0.room.wait_timeout_while(self.state(), timeout, full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// The host has no more for the guest: drops what waits, and ends a [`feed`](Self::feed) that does.

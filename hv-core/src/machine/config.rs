@@ -1,5 +1,7 @@
 //! `MachineConfig`: the size and shape of a machine, as plain data.
 
+use crate::virtio::Transport;
+
 /// The size and shape of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineConfig {
@@ -13,13 +15,3 @@ pub struct MachineConfig {
 
 /// The most vCPUs of machine type `hv-1`.
 pub const MOST_CPUS: u32 = 64;
-
-/// How virtio devices are found and driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Transport {
-    /// PCI functions with MSI-X (VIRTIO 1.2, 4.1).
-    #[default]
-    Pci,
-    /// Register windows in memory (VIRTIO 1.2, 4.2).
-    Mmio,
-}

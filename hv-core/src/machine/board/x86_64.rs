@@ -20,11 +20,11 @@ use crate::{
         i8042::{self, I8042},
         uart16550::{self, Uart16550},
     },
-    machine::{MachineConfig, Transport, config::MOST_CPUS},
+    machine::{MOST_CPUS, MachineConfig},
     memory::{GuestRam, RamLayout},
     pci::{ConfigPorts, Ecam, Segment, Windows},
     tables::acpi,
-    virtio,
+    virtio::{self, Transport},
 };
 
 const GIB: u64 = 1 << 30;
