@@ -96,7 +96,7 @@ pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> an
         },
         screen: screen.clone(),
     });
-    Ok(Parts { machine, screen, output, console: handle, keyboard, pty: pty.map(PathBuf::from) })
+    Ok(Parts { machine, screen, output, console: handle, keyboard, pty })
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

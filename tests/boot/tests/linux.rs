@@ -301,7 +301,7 @@ fn no_kernel_line_is_shown_twice() -> Result<()> {
 
 fn console_of_one_mebibyte_is_whole_and_cheap() -> Result<()> {
     let boots = |test: &str| -> Result<(String, u64)> {
-        let ended = new_guest(test, "-v", None)?.wait()?.code(0)?;
+        let ended = new_guest(test, "-vv", None)?.wait()?.code(0)?;
         let exits = ended
             .stderr
             .lines()
