@@ -3,6 +3,7 @@
 use std::process::ExitCode as Code;
 
 use anyhow::bail;
+use backend_kvm::Probe;
 
 use crate::{
     args::{Accelerator, RunArguments},
@@ -31,5 +32,9 @@ pub(crate) fn doctor() -> Code {
 }
 
 fn trial() -> Trial {
-    Trial::Refused("this version cannot".to_owned())
+    match backend_kvm::probe() {
+        Ok(Probe::Full) => Trial::Full,
+        Ok(Probe::Interprets(failure)) => Trial::Interprets(failure),
+        Err(error) => Trial::Refused(error.to_string()),
+    }
 }
