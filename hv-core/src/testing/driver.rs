@@ -11,9 +11,11 @@
 //! ```
 
 mod mmio;
+mod pci;
 mod queue;
 
 pub use mmio::MmioRegisters;
+pub use pci::{Interrupts, PciRegisters};
 pub use queue::{Buffer, DriverQueue, Style, Used};
 
 use vm_memory::{Bytes, GuestAddress};
