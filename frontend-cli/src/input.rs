@@ -1,11 +1,8 @@
 //! Carries what is typed, or piped, to the guest.
 
-use std::{collections::VecDeque, io, os::fd::AsFd, thread, time::Duration};
+use std::{collections::VecDeque, io, os::fd::AsFd, time::Duration};
 
-use hv_core::{
-    chardev::{ConsoleMerge, Input, Port},
-    devices::uart16550::UartInput,
-};
+use hv_core::devices::uart16550::UartInput;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read},
@@ -16,72 +13,23 @@ use crate::escape::{Escape, Key};
 /// Typed bytes that wait for a guest that does not read. Beyond them keys are lost, except those for `hv`.
 const TYPE_AHEAD: usize = 64 << 10;
 /// How soon a guest that had no room is tried again while keys are watched for.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// A device that takes the guest's input.
 pub(crate) trait GuestInput {
-    /// Takes as many bytes as there is room for and says how many. Never blocks.
-    fn offer(&self, bytes: &[u8]) -> usize;
-    /// Takes all bytes, waiting for the guest; false if it will never take more.
-    fn feed(&self, bytes: &[u8]) -> bool;
-}
-
-/// The input of a guest with two consoles of which only it knows the one it listens to: the one that it last wrote
-/// something other than kernel messages to. Until then all input waits.
-#[derive(Debug)]
-pub(crate) struct MergedInput {
-    pub(crate) merge: ConsoleMerge,
-    pub(crate) uart: UartInput,
-    pub(crate) virtio: Input,
-}
-
-impl MergedInput {
-    fn active(&self) -> Option<&dyn GuestInput> {
-        self.merge.active_port().map(|port| match port {
-            Port::Uart => &self.uart as &dyn GuestInput,
-            Port::Virtio => &self.virtio,
-        })
-    }
-}
-
-impl GuestInput for MergedInput {
-    fn offer(&self, bytes: &[u8]) -> usize {
-        self.active().map_or(0, |input| input.offer(bytes))
-    }
-
-    fn feed(&self, bytes: &[u8]) -> bool {
-        loop {
-            match self.active() {
-                Some(input) => return input.feed(bytes),
-                None => thread::sleep(RETRY),
-            }
-        }
-    }
-}
-
-impl GuestInput for Input {
-    fn offer(&self, bytes: &[u8]) -> usize {
-        Self::offer(self, bytes)
-    }
-
-    fn feed(&self, bytes: &[u8]) -> bool {
-        Self::feed(self, bytes)
-    }
+    /// Takes as many bytes as there is room for and says how many.
+    fn send(&self, bytes: &[u8]) -> usize;
+    /// Waits until there is room, or the time is over.
+    fn wait_for_room(&self, timeout: Duration);
 }
 
 impl GuestInput for UartInput {
-    fn offer(&self, bytes: &[u8]) -> usize {
-        self.send(bytes)
+    fn send(&self, bytes: &[u8]) -> usize {
+        Self::send(self, bytes)
     }
 
-    fn feed(&self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            bytes = bytes.get(self.send(bytes)..).unwrap_or_default();
-            if !bytes.is_empty() {
-                self.wait_for_room(Duration::from_secs(3600));
-            }
-        }
-        true
+    fn wait_for_room(&self, timeout: Duration) {
+        Self::wait_for_room(self, timeout);
     }
 }
 
@@ -89,10 +37,16 @@ impl GuestInput for UartInput {
 pub(crate) fn carry(source: impl AsFd, guest: &impl GuestInput) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        match next(&source, &mut buffer)? {
+        let mut bytes = match next(&source, &mut buffer)? {
             [] => return Ok(()),
-            bytes if guest.feed(bytes) => {}
-            _ => return Ok(()),
+            bytes => &*bytes,
+        };
+        while !bytes.is_empty() {
+            let sent = guest.send(bytes);
+            bytes = bytes.get(sent..).unwrap_or_default();
+            if !bytes.is_empty() {
+                guest.wait_for_room(Duration::from_secs(3600));
+            }
         }
     }
 }
@@ -106,9 +60,9 @@ pub(crate) fn carry_keys(
 ) -> io::Result<()> {
     let (mut buffer, mut escape, mut waiting) = ([0; 1024], Escape::default(), VecDeque::new());
     loop {
-        let sent = guest.offer(waiting.make_contiguous());
+        let sent = guest.send(waiting.make_contiguous());
         waiting.drain(..sent.min(waiting.len()));
-        let retry = (!waiting.is_empty()).then_some(RETRY);
+        let retry = (!waiting.is_empty()).then_some(&RETRY);
         if !wait(&source, retry)? {
             continue;
         }
@@ -143,9 +97,8 @@ fn next<'a>(source: &impl AsFd, buffer: &'a mut [u8]) -> io::Result<&'a mut [u8]
 }
 
 /// Waits until a read would not block; says whether that is so.
-fn wait(source: &impl AsFd, timeout: Option<Duration>) -> io::Result<bool> {
-    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    match poll(&mut [PollFd::new(source, PollFlags::IN)], timeout.as_ref()) {
+fn wait(source: &impl AsFd, timeout: Option<&Timespec>) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(source, PollFlags::IN)], timeout) {
         Ok(ready) => Ok(ready != 0),
         Err(Errno::INTR) => Ok(false),
         Err(error) => Err(error.into()),

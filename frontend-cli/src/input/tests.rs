@@ -2,13 +2,8 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Condvar, Mutex},
-};
-
-use hv_core::{
-    chardev::CharSink,
-    devices::uart16550::Uart16550,
-    irq::{IrqChip, IrqLine, Msi},
+    sync::{Condvar, Mutex},
+    thread,
 };
 
 use super::*;
@@ -31,20 +26,16 @@ impl Guest {
 }
 
 impl GuestInput for Guest {
-    fn offer(&self, bytes: &[u8]) -> usize {
+    fn send(&self, bytes: &[u8]) -> usize {
         let mut held = self.held.lock().unwrap();
         let taken = bytes.len().min(4 - held.0.len());
         held.0.extend(&bytes[..taken]);
         taken
     }
 
-    fn feed(&self, mut bytes: &[u8]) -> bool {
-        while !bytes.is_empty() {
-            bytes = &bytes[self.offer(bytes)..];
-            let held = self.held.lock().unwrap();
-            drop(self.room.wait_while(held, |held| held.0.len() == 4).unwrap());
-        }
-        true
+    fn wait_for_room(&self, timeout: Duration) {
+        let held = self.held.lock().unwrap();
+        drop(self.room.wait_timeout_while(held, timeout, |held| held.0.len() == 4).unwrap());
     }
 }
 
@@ -99,28 +90,4 @@ fn no_input_at_all_ends_at_once() {
     let null = std::fs::File::open("/dev/null").unwrap();
     carry(&null, &Guest::default()).unwrap();
     carry_keys(&null, &Guest::default(), |_| panic!("no key was pressed")).unwrap();
-}
-
-#[test]
-fn merged_input_goes_where_the_guest_last_wrote() {
-    let shown = Arc::new(Mutex::new(Vec::new()));
-    let merge = ConsoleMerge::new(shown.clone());
-    let (level, virtio) = (Arc::new(NoChip), Input::new());
-    let uart = Uart16550::new(IrqLine::new(level, 4), Box::new(io::sink()));
-    let merged = MergedInput { merge: merge.clone(), uart: uart.input(), virtio: virtio.clone() };
-    assert_eq!(merged.offer(b"early"), 0, "nobody listens yet");
-    merge.port(Port::Virtio).write(b"login: ").unwrap();
-    assert!(merged.feed(b"root"));
-    let mut typed = [0; 8];
-    assert_eq!(virtio.read(&mut typed), 4);
-    merge.port(Port::Uart).write(b"\r\nlogin: ").unwrap();
-    assert_eq!(merged.offer(b"root"), 4);
-    assert!(virtio.is_empty());
-}
-
-struct NoChip;
-
-impl IrqChip for NoChip {
-    fn set_line(&self, _: u32, _: bool) {}
-    fn send_msi(&self, _: Msi) {}
 }
