@@ -4,9 +4,10 @@
 
 mod bad_input;
 mod child;
+mod guest;
 mod harness;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    harness::run(&[words::CASES, bad_input::CASES].concat())
+    harness::run(&[words::CASES, bad_input::CASES, guest::CASES].concat())
 }
