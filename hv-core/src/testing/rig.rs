@@ -115,7 +115,7 @@ impl Rig {
 }
 
 /// A segment on `bus` with one device.
-fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
+pub(crate) fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
     let windows = Windows { low: 0xc000_0000..0xe000_0000, high: 448 << 30..512 << 30 };
     let mut segment = Segment::new(windows);
     segment.add(SLOT, device).expect("the segment is empty");
@@ -125,7 +125,7 @@ fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
 }
 
 /// The way of a driver to the device.
-fn registers(
+pub(crate) fn registers(
     kind: TransportKind,
     bus: &Arc<Bus>,
     doorbells: &SoftDoorbells,
