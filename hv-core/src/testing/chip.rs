@@ -15,8 +15,9 @@ pub struct RecordingChip {
     changed: Condvar,
 }
 
+/// What a [`RecordingChip`] remembers.
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     high: BTreeSet<u32>,
     /// As in an APIC's IRR: a message that is pending already is not counted again.
     pending: BTreeSet<(u64, u32)>,
@@ -24,25 +25,54 @@ struct State {
     interrupts: u64,
 }
 
+impl State {
+    /// Whether line `gsi` is high.
+    pub(super) fn line(&self, gsi: u32) -> bool {
+        self.high.contains(&gsi)
+    }
+
+    /// Takes `message` if it is pending.
+    pub(super) fn take(&mut self, message: Msi) -> bool {
+        self.pending.remove(&(message.address, message.data))
+    }
+}
+
 impl RecordingChip {
     /// Whether line `gsi` is high.
     pub fn line(&self, gsi: u32) -> bool {
-        self.state().high.contains(&gsi)
+        self.state().line(gsi)
     }
 
     /// Waits until line `gsi` is high; false if that takes longer than [`DEADLINE`].
     pub fn wait_line(&self, gsi: u32) -> bool {
-        self.wait(|state| state.high.contains(&gsi))
+        self.wait(|state| state.line(gsi))
     }
 
     /// Waits for `message` and takes it; false if that takes longer than [`DEADLINE`].
     pub fn wait_msi(&self, message: Msi) -> bool {
-        self.wait(|state| state.pending.remove(&(message.address, message.data)))
+        self.wait(|state| state.take(message))
+    }
+
+    /// Waits without a deadline until `come` is true; [`nudge`](Self::nudge) has it looked at again.
+    pub(super) fn wait_until(&self, mut come: impl FnMut(&mut State) -> bool) {
+        let _come = self.changed.wait_while(self.state(), |state| !come(state));
+    }
+
+    /// Something that a waiter looks at changed.
+    pub(super) fn nudge(&self) {
+        // Under the lock, so that it cannot fall between a waiter's look and its wait.
+        let _state = self.state();
+        self.changed.notify_all();
+    }
+
+    /// Forgets pending messages, as at power-on.
+    pub(super) fn reset(&self) {
+        self.state().pending.clear();
     }
 
     /// Takes `message` if it is pending.
     pub fn take_msi(&self, message: Msi) -> bool {
-        self.state().pending.remove(&(message.address, message.data))
+        self.state().take(message)
     }
 
     /// Rises of lines and messages since the start.

@@ -21,7 +21,7 @@ struct Ends {
 }
 
 impl SoftDoorbells {
-    /// A guest's 4-byte store: true if it rang a doorbell, false if it must go to the bus.
+    /// A guest's store of `value`: true if it rang a doorbell, false if it must go to the bus.
     pub fn store(&self, address: u64, value: u32) -> bool {
         let mut doorbells = self.doorbells();
         [Some(value), None].into_iter().any(|value| match doorbells.get_mut(&Doorbell { address, value }) {

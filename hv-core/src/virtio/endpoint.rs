@@ -1,5 +1,8 @@
 //! `Endpoint`: a virtio device with its negotiation and its workers, behind either transport.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     sync::{
@@ -134,8 +137,7 @@ impl Endpoint {
     fn start_workers(&self, state: &mut State) {
         let State { workers, doorbell_place, .. } = state;
         if let Some(workers) = workers {
-            let bells = workers.start(&*self.surroundings.doorbells, &**doorbell_place);
-            self.set_bells(bells);
+            workers.start(&*self.surroundings.doorbells, &**doorbell_place, |bells| self.set_bells(bells));
         }
     }
 

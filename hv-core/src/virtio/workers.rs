@@ -52,46 +52,32 @@ impl Workers {
         Self { name: name.into(), failed, paused: workers, running: Vec::new() }
     }
 
-    /// Starts all workers. `doorbell` says where each virtqueue's doorbell is; `host` watches it if it can.
-    pub fn start(&mut self, host: &dyn DoorbellHost, doorbell: impl Fn(u16) -> Option<Doorbell>) -> Bells {
-        let mut bells = Bells::default();
-        for worker in std::mem::take(&mut self.paused) {
-            match self.spawn(worker, host, &doorbell, &mut bells) {
-                Ok(running) => self.running.push(running),
-                Err(error) => (self.failed)(&format_args!("cannot start a worker: {error}")),
-            }
-        }
-        bells
-    }
-
-    fn spawn(
-        &self,
-        worker: Box<dyn QueueWorker>,
+    /// Starts all workers. `doorbell` says where each virtqueue's doorbell is, and `host` watches it if it can.
+    /// `publish` gets the new bells before any worker looks at its queues, so no doorbell falls in between.
+    pub fn start(
+        &mut self,
         host: &dyn DoorbellHost,
         doorbell: impl Fn(u16) -> Option<Doorbell>,
-        bells: &mut Bells,
-    ) -> io::Result<Running> {
-        let mut event_loop = EventLoop::new()?;
-        let mut watched = Vec::new();
-        let mut all = OWN_SOURCES;
-        for &queue in worker.queues() {
-            let Some(source) = u8::try_from(queue).ok().filter(|source| *source < FIRST_SOURCE) else {
-                continue;
-            };
-            all |= 1 << source;
-            bells.0.push((queue, event_loop.bell(source)));
-            if let Some(doorbell) = doorbell(queue).and_then(|doorbell| host.watch(doorbell)) {
-                event_loop.watch(&doorbell.fd, source)?;
-                watched.push(doorbell);
+        publish: impl FnOnce(Bells),
+    ) {
+        let mut bells = Bells::default();
+        let mut posts = Vec::new();
+        for worker in std::mem::take(&mut self.paused) {
+            match Post::new(worker, host, &doorbell, &mut bells) {
+                Ok(post) => posts.push(post),
+                Err(error) => (self.failed)(&format_args!("cannot wait for doorbells: {error}")),
             }
         }
-        let stop = event_loop.bell(STOP);
-        let failed = Arc::clone(&self.failed);
-        let thread = thread::Builder::new()
-            .name(self.name.clone())
-            .stack_size(STACK_SIZE)
-            .spawn(move || run(worker, event_loop, Ready::from_bits(all), watched, &*failed))?;
-        Ok(Running { stop, thread })
+        publish(bells);
+        for post in posts {
+            let stop = post.event_loop.bell(STOP);
+            let failed = Arc::clone(&self.failed);
+            let thread = thread::Builder::new().name(self.name.clone()).stack_size(STACK_SIZE);
+            match thread.spawn(move || post.run(&*failed)) {
+                Ok(thread) => self.running.push(Running { stop, thread }),
+                Err(error) => (self.failed)(&format_args!("cannot start a thread: {error}")),
+            }
+        }
     }
 
     /// Stops all threads; each worker first finishes what it is at. Workers that failed are gone.
@@ -121,24 +107,47 @@ impl Bells {
     }
 }
 
-/// A worker's thread: serves until told to stop, and gives the worker back unless it failed.
-fn run(
-    mut worker: Box<dyn QueueWorker>,
-    mut event_loop: EventLoop,
-    all: Ready,
+/// A worker with all that its thread needs.
+struct Post {
+    worker: Box<dyn QueueWorker>,
+    // Dropped before the descriptors that it watches.
+    event_loop: EventLoop,
     doorbells: Vec<WatchedDoorbell>,
-    failed: &dyn Fn(&dyn fmt::Display),
-) -> Option<Box<dyn QueueWorker>> {
-    let served = serve(&mut *worker, &mut event_loop, all);
-    // The loop goes before the descriptors that it watches.
-    drop(event_loop);
-    drop(doorbells);
-    match served {
-        Ok(()) => Some(worker),
-        Err(error) => {
-            failed(&error);
-            None
+    /// All sources of the worker.
+    all: Ready,
+}
+
+impl Post {
+    fn new(
+        worker: Box<dyn QueueWorker>,
+        host: &dyn DoorbellHost,
+        doorbell: impl Fn(u16) -> Option<Doorbell>,
+        bells: &mut Bells,
+    ) -> io::Result<Self> {
+        let mut event_loop = EventLoop::new()?;
+        let mut doorbells = Vec::new();
+        let mut all = OWN_SOURCES;
+        for &queue in worker.queues() {
+            let Some(source) = u8::try_from(queue).ok().filter(|source| *source < FIRST_SOURCE) else {
+                continue;
+            };
+            all |= 1 << source;
+            bells.0.push((queue, event_loop.bell(source)));
+            if let Some(doorbell) = doorbell(queue).and_then(|doorbell| host.watch(doorbell)) {
+                event_loop.watch(&doorbell.fd, source)?;
+                doorbells.push(doorbell);
+            }
         }
+        Ok(Self { worker, event_loop, doorbells, all: Ready::from_bits(all) })
+    }
+
+    /// The worker's thread: serves until told to stop, and gives the worker back unless it failed.
+    fn run(self, failed: &dyn Fn(&dyn fmt::Display)) -> Option<Box<dyn QueueWorker>> {
+        let Self { mut worker, mut event_loop, doorbells, all } = self;
+        let served = serve(&mut *worker, &mut event_loop, all);
+        drop(event_loop);
+        drop(doorbells);
+        served.map_err(|error| failed(&error)).ok().map(|()| worker)
     }
 }
 
