@@ -2,7 +2,7 @@
 
 use std::{io, mem, sync::Arc, time::Instant};
 
-use vm_memory::Bytes;
+use vm_memory::{Bytes, GuestMemoryBackend};
 
 use super::request::{self, Action, Lists, Request, SERIAL_LEN, Status};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 
 /// Requests taken before any is answered: enough to find runs and to spare interrupts, few enough that
 /// the driver goes on preparing others meanwhile.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// Buffers of a batch from which on no more requests are taken.
 const BATCH_SEGMENTS: usize = 1024;
@@ -100,7 +100,8 @@ impl Worker {
     fn give_back(&mut self, request: &Request, status: Status) -> Result<(), QueueError> {
         self.server
             .ram
-            .write_obj(status as u8, request.status)
+            .get_slice(request.status, 1)
+            .and_then(|byte| Ok(byte.write_obj(status as u8, 0)?))
             .map_err(|error| self.virtqueue.error(error.to_string()))?;
         let written = match request.action {
             // Bytes written at the start of the buffers (2.7.8.2): the status byte counts if nothing is left out before it.
