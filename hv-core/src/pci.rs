@@ -17,7 +17,7 @@ pub use bar::{Bar, Windows};
 pub use function::{Function, FunctionBuilder, Identity};
 pub use host::{ConfigPorts, Ecam};
 pub use msix::MsixLayout;
-pub use segment::{MemoryWindow, Segment};
+pub use segment::Segment;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +31,8 @@ pub trait PciDevice: Device {
     /// Its configuration space and interrupts.
     fn function(&self) -> &Function;
 
-    /// A load at `offset` into BAR `bar`, never beyond it and never in the MSI-X structures, which the segment
-    /// serves; every byte must be set.
+    /// A load at `offset` into BAR `bar`; every byte must be set. It lies whole in the BAR and does not begin in
+    /// the MSI-X structures, which the segment serves.
     fn read_bar(&self, bar: u8, offset: u64, data: &mut [u8]);
 
     /// A store at `offset` into BAR `bar`, under the same terms.

@@ -48,11 +48,17 @@ impl Bar {
         Self { prefetchable: true, ..self }
     }
 
+    /// The registers it takes as number `index`.
+    pub(super) fn registers(&self, index: u8) -> Range<u8> {
+        index..index.saturating_add(if self.wide { 2 } else { 1 })
+    }
+
     /// Whether such a BAR can be number `index`.
     pub(super) fn is_valid_at(&self, index: u8) -> bool {
-        let last = if self.wide { COUNT - 1 } else { COUNT };
         let largest = if self.wide { 1 << 63 } else { 1 << 31 };
-        self.size.is_power_of_two() && (16..=largest).contains(&self.size) && index < last
+        self.size.is_power_of_two()
+            && (16..=largest).contains(&self.size)
+            && self.registers(index).end <= COUNT
     }
 
     /// Writes the register, or both, as firmware leaves them with the BAR at `address`, and which of

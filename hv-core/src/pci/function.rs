@@ -126,8 +126,14 @@ impl Function {
         decoded
     }
 
+    /// Number, address and size of the BARs that decode now.
+    pub(super) fn decoded_bars(&self) -> impl Iterator<Item = (u8, u64, u64)> {
+        let decoded = self.decoded();
+        self.bars().filter_map(move |(index, bar)| Some((index, decoded[usize::from(index)]?, bar.size)))
+    }
+
     /// The BARs by number.
-    pub(super) fn bars(&self) -> impl Iterator<Item = (u8, &Bar)> {
+    fn bars(&self) -> impl Iterator<Item = (u8, &Bar)> {
         (0..).zip(&self.bars).filter_map(|(index, bar)| Some((index, bar.as_ref()?)))
     }
 

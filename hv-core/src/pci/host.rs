@@ -1,9 +1,6 @@
 //! The host's side of the segment: the host bridge at 00:00.0 and the two ways to configuration space.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Address, Function, Identity, PciDevice, Segment};
 use crate::{bus::BusDevice, device::Device};
@@ -30,10 +27,7 @@ pub struct Ecam(Arc<Segment>);
 
 /// Configuration space by the x86 I/O ports `CONFIG_ADDRESS` (0xcf8) and `CONFIG_DATA` (0xcfc), eight bytes
 /// in all (PCI Local Bus 3.0, 3.2.2.3.2).
-pub struct ConfigPorts {
-    segment: Arc<Segment>,
-    latch: AtomicU32,
-}
+pub struct ConfigPorts(Arc<Segment>);
 
 impl HostBridge {
     pub(super) fn new() -> Self {
@@ -87,35 +81,41 @@ impl BusDevice for Ecam {
 }
 
 impl ConfigPorts {
+    /// How many ports there are.
+    pub const SIZE: u64 = 8;
+
     /// The ports of `segment`.
     pub fn new(segment: Arc<Segment>) -> Self {
-        Self { segment, latch: AtomicU32::new(0) }
+        Self(segment)
     }
 
     /// What an access of `size` bytes to `CONFIG_DATA` at `offset` from 0xcf8 means.
     fn target(&self, offset: u64, size: usize) -> Option<(Address, u16)> {
-        let within = offset.checked_sub(4).filter(|within| within + size as u64 <= 4)?;
-        let (address, register) = Address::from_config_address(self.latch.load(Ordering::Relaxed))?;
-        Some((address, register + u16::try_from(within).ok()?))
+        let within = offset.checked_sub(4).filter(|within| *within < 4 && size as u64 <= 4 - within)?;
+        let latch = self.0.config_address.load(Ordering::Relaxed);
+        let (address, register) = Address::from_config_address(latch)?;
+        Some((address, register | u16::try_from(within).ok()?))
     }
 }
 
+/// `CONFIG_ADDRESS` takes accesses of four bytes alone, `CONFIG_DATA` all that lie within its four ports.
 impl BusDevice for ConfigPorts {
     fn read(&self, offset: u64, data: &mut [u8]) {
-        if let (0, Ok(data)) = (offset, <&mut [u8; 4]>::try_from(&mut *data)) {
-            *data = self.latch.load(Ordering::Relaxed).to_le_bytes();
+        if offset == 0 && data.len() == 4 {
+            data.copy_from_slice(&self.0.config_address.load(Ordering::Relaxed).to_le_bytes());
         } else if let Some((address, register)) = self.target(offset, data.len()) {
-            self.segment.read_config(address, register, data);
+            self.0.read_config(address, register, data);
         } else {
             data.fill(0xff);
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) {
-        if let (0, Ok(data)) = (offset, <[u8; 4]>::try_from(data)) {
-            self.latch.store(u32::from_le_bytes(data) & CONFIG_ADDRESS_BITS, Ordering::Relaxed);
+        if let (0, Ok(latch)) = (offset, <[u8; 4]>::try_from(data)) {
+            let latch = u32::from_le_bytes(latch) & CONFIG_ADDRESS_BITS;
+            self.0.config_address.store(latch, Ordering::Relaxed);
         } else if let Some((address, register)) = self.target(offset, data.len()) {
-            self.segment.write_config(address, register, data);
+            self.0.write_config(address, register, data);
         }
     }
 }

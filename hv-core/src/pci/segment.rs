@@ -1,6 +1,9 @@
 //! `Segment`: bus 0 with its functions; routes configuration accesses, and memory accesses to BARs.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicU32, Ordering},
+};
 
 use super::{Address, Ecam, PciDevice, PciError, Windows, bar::Allocator, host::HostBridge, lock};
 use crate::{
@@ -22,6 +25,8 @@ pub struct Segment {
     routes: RwLock<Vec<Route>>,
     /// Held during a store to configuration space, so that routes and devices learn of changes in order.
     changes: Mutex<()>,
+    /// The `CONFIG_ADDRESS` register of the host bridge.
+    pub(super) config_address: AtomicU32,
 }
 
 /// A BAR that decodes.
@@ -34,7 +39,7 @@ struct Route {
 }
 
 /// Answers loads and stores in one of the memory windows.
-pub struct MemoryWindow {
+struct MemoryWindow {
     segment: Arc<Segment>,
     base: u64,
 }
@@ -45,7 +50,14 @@ impl Segment {
         let mut devices = [const { None::<Arc<dyn PciDevice>> }; DEVICES];
         devices[0] = Some(Arc::new(HostBridge::new()));
         let allocator = Allocator::new(windows.clone());
-        Self { devices, windows, allocator, routes: RwLock::default(), changes: Mutex::default() }
+        Self {
+            devices,
+            windows,
+            allocator,
+            routes: RwLock::default(),
+            changes: Mutex::default(),
+            config_address: AtomicU32::new(0),
+        }
     }
 
     /// Adds `device` as function 0 of device `number` (1 to 31) and places its BARs in the windows.
@@ -80,14 +92,14 @@ impl Segment {
     /// A load from configuration space: all ones where no function is.
     pub(super) fn read_config(&self, address: Address, register: u16, data: &mut [u8]) {
         match self.device(address) {
-            Some((_, device)) => device.read_config(register, data),
+            Some(device) => device.read_config(register, data),
             None => data.fill(0xff),
         }
     }
 
     /// A store to configuration space.
     pub(super) fn write_config(&self, address: Address, register: u16, data: &[u8]) {
-        let Some((_, device)) = self.device(address) else { return };
+        let Some(device) = self.device(address) else { return };
         let _order = lock(&self.changes);
         let before = device.function().decoded();
         device.write_config(register, data);
@@ -97,10 +109,9 @@ impl Segment {
         }
     }
 
-    fn device(&self, address: Address) -> Option<(usize, &Arc<dyn PciDevice>)> {
-        let number = usize::from(address.device);
-        let device = self.devices.get(number)?.as_ref().filter(|_| address.function == 0)?;
-        Some((number, device))
+    fn device(&self, address: Address) -> Option<&dyn PciDevice> {
+        let device = self.devices.get(usize::from(address.device))?.as_deref();
+        device.filter(|_| address.function == 0)
     }
 
     /// A load from guest-physical `address`: all ones where no BAR decodes.
@@ -133,19 +144,17 @@ impl Segment {
     /// Finds anew which BARs decode.
     fn reroute(&self) {
         let mut routes = Vec::new();
-        for (device, function) in self.functions() {
-            let decoded = function.function().decoded();
-            for (bar, window) in function.function().bars() {
-                if let Some(base) = decoded[usize::from(bar)] {
-                    routes.push(Route { base, size: window.size, device, bar });
-                }
+        for (device, function) in self.devices.iter().enumerate() {
+            let Some(function) = function.as_deref().map(PciDevice::function) else { continue };
+            for (bar, base, size) in function.decoded_bars() {
+                routes.push(Route { base, size, device, bar });
             }
         }
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = routes;
     }
 
-    fn functions(&self) -> impl Iterator<Item = (usize, &dyn PciDevice)> {
-        self.devices.iter().enumerate().filter_map(|(number, device)| Some((number, device.as_deref()?)))
+    fn devices(&self) -> impl Iterator<Item = &dyn PciDevice> {
+        self.devices.iter().filter_map(Option::as_deref)
     }
 }
 
@@ -155,21 +164,22 @@ impl Device for Segment {
     }
 
     fn pause(&self) {
-        self.functions().for_each(|(_, device)| device.pause());
+        self.devices().for_each(|device| device.pause());
     }
 
     fn resume(&self) {
-        self.functions().for_each(|(_, device)| device.resume());
+        self.devices().for_each(|device| device.resume());
     }
 
     fn reset(&self) {
         let _order = lock(&self.changes);
-        for (_, device) in self.functions() {
+        self.config_address.store(0, Ordering::Relaxed);
+        for device in self.devices() {
             device.function().reset();
             device.reset();
         }
         self.reroute();
-        self.functions().for_each(|(_, device)| device.bars_changed());
+        self.devices().for_each(|device| device.bars_changed());
     }
 }
 

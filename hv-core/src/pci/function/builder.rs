@@ -63,11 +63,11 @@ impl FunctionBuilder {
     /// # Errors
     /// Its size is impossible, or the registers are taken or not there.
     pub fn bar(&mut self, index: u8, bar: Bar) -> Result<(), PciError> {
-        let taken =
-            |at: u8, other: &Bar| at == index || at + 1 == index && other.wide || index + 1 == at && bar.wide;
-        let conflict =
-            (0..).zip(&self.bars).any(|(at, other)| other.as_ref().is_some_and(|other| taken(at, other)));
-        if !bar.is_valid_at(index) || conflict {
+        let overlaps = |(at, other): (u8, &Option<Bar>)| {
+            let registers = other.as_ref().map(|other| other.registers(at));
+            registers.is_some_and(|other| other.start < bar.registers(index).end && index < other.end)
+        };
+        if !bar.is_valid_at(index) || (0..).zip(&self.bars).any(overlaps) {
             return Err(PciError::Bar { index, size: bar.size });
         }
         bar.define(index, 0, &mut self.registers);
