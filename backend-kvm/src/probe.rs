@@ -15,7 +15,7 @@ pub enum Probe {
     /// Any guest.
     Full,
     /// Guests made for it; it interprets others, and not all that they do. Says what it failed at.
-    Interprets(&'static str),
+    Interprets(String),
 }
 
 impl fmt::Display for Probe {
@@ -36,7 +36,7 @@ impl fmt::Display for Probe {
 pub fn probe() -> Result<Probe> {
     let guest = arch::ProbeGuest::new(&Kvm::open()?)?;
     let failure = attempt(guest.vcpu)?;
-    Ok(failure.map_or(Probe::Full, Probe::Interprets))
+    Ok(failure.map_or(Probe::Full, |step| Probe::Interprets(step.to_owned())))
 }
 
 /// Runs until each step reported itself; says at which step the guest failed.

@@ -11,6 +11,7 @@ pub mod arch;
 pub mod block;
 pub mod boot;
 pub mod bus;
+pub mod chardev;
 pub mod device;
 pub mod devices;
 pub mod hypervisor;

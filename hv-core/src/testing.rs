@@ -1,1 +1,19 @@
-//! A backend without hardware and a virtio driver, for tests.
+//! A machine without hardware, for tests and fuzz targets: RAM, a chip that records interrupts, doorbells, a
+//! backend whose cores follow a script, and a virtio driver.
+
+mod chip;
+mod doorbells;
+pub mod driver;
+mod ram;
+mod rig;
+pub mod scripted;
+
+pub use chip::RecordingChip;
+pub use doorbells::SoftDoorbells;
+pub use ram::ram;
+pub use rig::{Rig, TransportKind};
+
+use std::time::Duration;
+
+/// How long a test waits for what must come. It decides nothing but how late a broken test says so.
+pub const DEADLINE: Duration = Duration::from_secs(20);

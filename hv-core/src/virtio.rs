@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod console;
+pub mod endpoint;
 pub mod entropy;
 pub mod mmio;
 pub mod negotiation;
@@ -12,7 +13,9 @@ pub mod pci;
 pub mod queue;
 pub mod workers;
 
-pub use queue::{ConfigInterrupt, QueueInterrupt, Virtqueue};
+pub use endpoint::Endpoint;
+pub use endpoint::Surroundings;
+pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Segment, Virtqueue};
 
 use crate::{
     io::{EventLoop, Ready},
@@ -29,6 +32,16 @@ pub enum Kind {
     Console = 3,
     /// 5.4
     Entropy = 4,
+}
+
+/// How virtio devices are found and driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// PCI functions with MSI-X (VIRTIO 1.2, 4.1).
+    #[default]
+    Pci,
+    /// Register windows in memory (VIRTIO 1.2, 4.2).
+    Mmio,
 }
 
 /// A device behind a virtio transport. Every call comes from the transport, one at a time.
@@ -92,8 +105,12 @@ pub trait QueueWorker: Send {
         Ok(())
     }
 
-    /// Serves what became ready: source n below [`FIRST_SOURCE`] is virtqueue n's doorbell. Called once with all
-    /// of the worker's queues after each start. When it returns, nothing is under way that the worker does not hold.
+    /// Serves what became ready: source n below [`FIRST_SOURCE`] is virtqueue n's doorbell. Called once after each
+    /// start with all of the worker's queues and all of its own numbers. When it returns, nothing is under way that
+    /// the worker does not hold.
+    ///
+    /// A reset waits for it, so it takes a bounded time however much a driver makes available: after a queue's size
+    /// of chains it rings the queue's own bell (`event_loop.bell(source)`) and leaves the rest to the next call.
     ///
     /// # Errors
     /// The driver broke the protocol; it sees `DEVICE_NEEDS_RESET`.

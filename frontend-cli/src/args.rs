@@ -1,0 +1,177 @@
+//! The words of the command line, as clap types.
+
+mod value;
+
+pub(crate) use value::{Console, Disk};
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// The most vCPUs of the machine type `hv-1`.
+const MOST_CPUS: u32 = 64;
+
+/// Runs Linux guests on KVM.
+#[derive(Debug, Parser)]
+#[command(name = "hv", version, arg_required_else_help = false, subcommand_required = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Say more: causes of errors, then what the machine does (-vv, -vvv)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a guest until it ends
+    Run(Box<RunArguments>),
+    /// Say whether this host can run guests, and what to do if it cannot
+    Doctor,
+}
+
+/// What `hv run` is told.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+In the guest's console: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A ? shows the keys.
+
+Exit codes: 0 the guest powered off, 2 usage error, 123 the guest crashed, 124 --timeout passed, 125 hv failed.")]
+pub(crate) struct RunArguments {
+    /// Kernel to boot: a bzImage (vmlinuz) or an ELF file (vmlinux)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: PathBuf,
+    /// Initial RAM disk
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Words to add to the kernel's command line
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) append: Option<String>,
+    /// Number of vCPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CPUS)))]
+    pub(crate) cpus: u32,
+    /// RAM of the guest, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = value::memory)]
+    pub(crate) memory: u64,
+    /// Disk: a raw image or a block device; repeat for more
+    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]", value_parser = value::disk)]
+    pub(crate) disk: Vec<Disk>,
+    /// The guest's console: stdio, pty, none or file=PATH
+    #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = value::console)]
+    pub(crate) console: Console,
+    /// How virtio devices are found and driven
+    #[arg(long, value_name = "BUS", default_value = "pci")]
+    pub(crate) transport: Transport,
+    /// Stop the guest after this time, such as 90s or 2m
+    #[arg(long, value_name = "TIME", value_parser = value::time)]
+    pub(crate) timeout: Option<Duration>,
+    /// What a guest's reboot does
+    #[arg(long, value_name = "ACTION", default_value = "restart")]
+    pub(crate) on_reboot: OnReboot,
+    /// Hypervisor: auto refuses a host that cannot run stock guests, kvm tries
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) accel: Accelerator,
+    /// Machine type
+    #[arg(long, value_name = "TYPE", default_value = "hv-1")]
+    pub(crate) machine: MachineType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    Pci,
+    Mmio,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnReboot {
+    /// The guest starts again in the same machine
+    Restart,
+    /// hv ends as if the guest had powered off
+    Exit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Accelerator {
+    Auto,
+    Kvm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MachineType {
+    #[value(name = "hv-1")]
+    Hv1,
+}
+
+/// A command line that was not understood, as one line: what is wrong with which word, and where to look.
+pub(crate) fn usage_line(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let told = rendered.split("\nUsage:").next().unwrap_or_default();
+    let told = told.split("\nFor more information").next().unwrap_or_default();
+    let words = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let help = if std::env::args_os().nth(1).is_some_and(|word| word == "run") { "hv run" } else { "hv" };
+    format!("{}; see `{help} --help`", words.strip_prefix("error: ").unwrap_or(&words))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(["hv"].iter().chain(words))
+    }
+
+    fn run(words: &[&str]) -> RunArguments {
+        match parse(&[&["run", "--kernel", "k"], words].concat()).unwrap().command {
+            Command::Run(arguments) => *arguments,
+            Command::Doctor => unreachable!("the first word is run"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let arguments = run(&[]);
+        assert_eq!((arguments.cpus, arguments.memory), (1, 512 << 20));
+        assert_eq!(arguments.console, Console::Stdio);
+        assert_eq!(arguments.on_reboot, OnReboot::Restart);
+        assert_eq!(arguments.accel, Accelerator::Auto);
+        assert_eq!(arguments.timeout, None);
+    }
+
+    #[test]
+    fn disks_keep_their_order() {
+        let arguments = run(&["--disk", "b.img", "--disk", "a.img,readonly"]);
+        let paths: Vec<_> = arguments.disk.iter().map(|disk| disk.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["b.img", "a.img"]);
+    }
+
+    #[test]
+    fn an_appended_text_may_begin_with_a_hyphen() {
+        assert_eq!(run(&["--append", "-- single"]).append.unwrap(), "-- single");
+    }
+
+    #[test]
+    fn every_error_is_one_line() {
+        for words in [
+            &["run"][..],
+            &[],
+            &["rnu"],
+            &["run", "--kernel"],
+            &["run", "--kernel", "k", "--cpus", "0"],
+            &["run", "--kernel", "k", "--cpus", "65"],
+            &["run", "--kernel", "k", "--memroy", "1G"],
+            &["run", "--kernel", "k", "--transport", "isa"],
+            &["run", "--kernel", "k", "--disk", ",readonly"],
+            &["run", "--kernel", "k", "image"],
+        ] {
+            let line = usage_line(&parse(words).unwrap_err());
+            assert!(!line.contains('\n') && line.len() > 30, "{line}");
+            assert!(!line.contains("Usage:"), "{line}");
+        }
+    }
+}

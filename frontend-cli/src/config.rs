@@ -1,0 +1,111 @@
+//! From the command line to what a machine is made of: checked values, opened files.
+
+use std::{fs::File, io, path::Path};
+
+use anyhow::{Context, bail};
+use hv_core::block::file::FileDisk;
+
+use crate::{
+    args::{Disk, RunArguments},
+    host_files::LinuxFiles,
+    host_memory::HostMemory,
+};
+
+/// The slots 16 to 31 of the machine type `hv-1` are for disks.
+const MOST_DISKS: usize = 16;
+
+/// All files of a run, open and looked at; nothing has been written yet.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) kernel: File,
+    pub(crate) initrd: Option<File>,
+    /// In the order of the command line.
+    pub(crate) disks: Vec<FileDisk>,
+}
+
+impl Files {
+    /// Opens what `arguments` name. Errors are one line: the file, what is wrong with it, what to do.
+    pub(crate) fn open(arguments: &RunArguments) -> anyhow::Result<Self> {
+        let count = arguments.disk.len();
+        if count > MOST_DISKS {
+            bail!(
+                "{count} disks are too many: this machine type has room for {MOST_DISKS}; use fewer --disk"
+            );
+        }
+        let kernel = payload("kernel", &arguments.kernel)?;
+        let initrd = arguments.initrd.as_deref().map(|path| payload("initrd", path)).transpose()?;
+        let disks = arguments.disk.iter().map(disk).collect::<anyhow::Result<_>>()?;
+        Ok(Self { kernel, initrd, disks })
+    }
+}
+
+/// Refuses more RAM than this host can ever give.
+pub(crate) fn check_memory(memory: u64) -> anyhow::Result<()> {
+    HostMemory::read(Path::new("/")).map_or(Ok(()), |host| host.check(memory))
+}
+
+/// Opens a file that is loaded into the guest.
+fn payload(what: &str, path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    let metadata = path.metadata().map_err(|error| cannot_open(what, path, &error))?;
+    if metadata.is_dir() {
+        bail!("{what} {shown} is a directory; name the file in it");
+    }
+    // Opening a FIFO would wait for a writer.
+    if !metadata.is_file() {
+        bail!("{what} {shown} is not a regular file; copy it into one");
+    }
+    let file = File::open(path).map_err(|error| cannot_open(what, path, &error))?;
+    if metadata.len() == 0 {
+        bail!("{what} {shown} is empty; fetch or build it again");
+    }
+    Ok(file)
+}
+
+fn cannot_open(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            anyhow::anyhow!("{what} {shown} does not exist; check the path")
+        }
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!(
+                "{what} {shown} may not be read; change its permissions or copy it, as `sudo cp` does"
+            )
+        }
+        _ => anyhow::anyhow!("{what} {shown} cannot be opened: {error}"),
+    }
+}
+
+fn disk(disk: &Disk) -> anyhow::Result<FileDisk> {
+    FileDisk::open(&disk.path, disk.read_only, LinuxFiles).context("--disk")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn each_wrong_file_has_its_own_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name| folder.path().join(name);
+        fs::write(path("empty"), "").unwrap();
+        fs::write(path("sound"), "x").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        for (name, expected) in [
+            ("none", "does not exist"),
+            ("sound/x", "does not exist"),
+            (".", "is a directory"),
+            ("empty", "is empty"),
+            ("fifo", "is not a regular file"),
+        ] {
+            let line = payload("kernel", &path(name)).unwrap_err().to_string();
+            assert!(line.starts_with("kernel ") && line.contains(expected) && line.contains(name), "{line}");
+            assert!(line.contains(';'), "what to do: {line}");
+        }
+        payload("initrd", &path("sound")).unwrap();
+    }
+}

@@ -1,0 +1,102 @@
+//! How much memory this host can give to a guest.
+
+use std::{fs, path::Path};
+
+use anyhow::bail;
+
+const MIB: u64 = 1 << 20;
+
+/// What the host has, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HostMemory {
+    /// The most that this process could ever have: RAM and swap, or the limit of a control group.
+    pub(crate) limit: u64,
+    /// What is free or soon can be.
+    pub(crate) available: u64,
+}
+
+impl HostMemory {
+    /// Asks the host, whose files are below `root` (`/` but in tests); nothing if it does not say.
+    pub(crate) fn read(root: &Path) -> Option<Self> {
+        let meminfo = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+        let field = |name: &str| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        let total = field("MemTotal")?.saturating_add(field("SwapTotal").unwrap_or(0));
+        let limit = group_limit(root).unwrap_or(u64::MAX).min(total);
+        Some(Self { limit, available: field("MemAvailable")?.min(limit) })
+    }
+
+    /// Refuses guests that can never fit. Smaller ones may share what there is: RAM that a guest does not touch
+    /// costs nothing.
+    pub(crate) fn check(&self, memory: u64) -> anyhow::Result<()> {
+        if memory > self.limit {
+            let (wanted, limit, free) = (memory / MIB, self.limit / MIB, self.available / MIB);
+            bail!(
+                "--memory {wanted}M is more than this host's {limit}M; {}",
+                match free {
+                    0..64 => "free some memory first".to_owned(),
+                    _ => format!("use --memory {}M or less", free & !1),
+                }
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The lowest memory limit of the control groups (version 2) that this process is in.
+fn group_limit(root: &Path) -> Option<u64> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let top = root.join("sys/fs/cgroup");
+    let path = top.join(group);
+    let folders = path.ancestors().take_while(|folder| folder.starts_with(&top));
+    folders.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(limits: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal:  8388608 kB\nMemAvailable:  4194304 kB\nSwapTotal:  1048576 kB\n");
+        write("proc/self/cgroup", "1:name=systemd:/old\n0::/user/shell\n");
+        limits.iter().for_each(|(group, limit)| write(&format!("sys/fs/cgroup/{group}/memory.max"), limit));
+        root
+    }
+
+    #[test]
+    fn ram_and_swap_are_the_limit() {
+        let memory = HostMemory::read(host(&[("user", "max\n")]).path()).unwrap();
+        assert_eq!(memory, HostMemory { limit: 9 << 30, available: 4 << 30 });
+        memory.check(9 << 30).unwrap();
+        let refused = memory.check((9 << 30) + (2 << 20)).unwrap_err().to_string();
+        assert_eq!(refused, "--memory 9218M is more than this host's 9216M; use --memory 4096M or less");
+    }
+
+    #[test]
+    fn the_narrowest_control_group_counts() {
+        let root = host(&[("user", "1073741824\n"), ("user/shell", "2147483648\n"), ("other", "4096\n")]);
+        let memory = HostMemory::read(root.path()).unwrap();
+        assert_eq!(memory, HostMemory { limit: 1 << 30, available: 1 << 30 });
+    }
+
+    #[test]
+    fn a_host_that_says_nothing_refuses_nothing() {
+        assert_eq!(HostMemory::read(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn this_host_has_memory() {
+        let memory = HostMemory::read(Path::new("/")).unwrap();
+        assert!(memory.limit >= memory.available && memory.available > 0);
+        assert!(memory.check(u64::MAX).is_err());
+    }
+}

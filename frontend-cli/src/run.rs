@@ -1,0 +1,216 @@
+//! `hv run`: a guest from its first instruction to its exit code.
+
+mod assembly;
+mod keyboard;
+
+use std::{
+    process::ExitCode as Code,
+    sync::mpsc::{self, Receiver, Sender},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use hv_core::{
+    chardev::{ConsoleMerge, Output, TerminalSize},
+    io::{Bell, EventLoop},
+    machine::Event,
+    virtio::console::ConsoleHandle,
+};
+
+use crate::{
+    args::{Accelerator, OnReboot, RunArguments},
+    backend::{self, Machine},
+    config::{self, Files},
+    doctor::Report,
+    exit_code::ExitCode,
+    message,
+    signals::{self, Signal},
+    terminal::{self, RawTerminal},
+};
+
+/// What the person or process in front of `hv` wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Press the power button, or end the guest if that was done before; the signal that asked.
+    Stop(i32),
+    /// End the guest at once.
+    Leave,
+    /// The terminal may have another size.
+    Resize,
+}
+
+/// Sources of the event loop.
+const MACHINE: u8 = 0;
+const ORDERS: u8 = 1;
+
+/// How long the last words of a guest that is ended by force may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs a guest until it ends.
+pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
+    let files = Files::open(arguments)?;
+    config::check_memory(arguments.memory)?;
+    if arguments.accel == Accelerator::Auto
+        && let Some(obstacle) = Report::new(backend::trial).obstacle()
+    {
+        bail!("{obstacle}");
+    }
+    let event_loop = EventLoop::new().context("out of file descriptors; raise `ulimit -n`")?;
+    let parts = assembly::assemble(arguments, files, event_loop.bell(MACHINE))?;
+    let (send, orders) = mpsc::channel();
+    let ring = Ring { send, bell: event_loop.bell(ORDERS) };
+    Session { arguments, parts, event_loop, orders, asked: false }.run(&ring)
+}
+
+/// Passes orders to the session, from any thread.
+#[derive(Debug, Clone)]
+struct Ring {
+    send: Sender<Order>,
+    bell: Bell,
+}
+
+impl Ring {
+    fn order(&self, order: Order) {
+        // A session that has ended needs no orders.
+        let _ = self.send.send(order);
+        self.bell.ring();
+    }
+}
+
+/// A machine with all that is tied to it.
+struct Parts {
+    machine: Machine,
+    /// The screen that both consoles share.
+    screen: ConsoleMerge,
+    output: Output,
+    console: ConsoleHandle,
+    keyboard: Option<keyboard::Keyboard>,
+    /// The name of the console's pseudo-terminal.
+    pty: Option<std::path::PathBuf>,
+}
+
+struct Session<'a> {
+    arguments: &'a RunArguments,
+    parts: Parts,
+    event_loop: EventLoop,
+    orders: Receiver<Order>,
+    /// The power button was pressed.
+    asked: bool,
+}
+
+impl Session<'_> {
+    fn run(mut self, ring: &Ring) -> anyhow::Result<Code> {
+        let deadline = self.arguments.timeout.map(|timeout| Instant::now() + timeout);
+        if let Some(name) = &self.parts.pty {
+            message::line(&format!("the console is at {}", name.display()));
+        }
+        let raw = self.parts.keyboard.as_ref().is_some_and(|keyboard| keyboard.is_terminal);
+        let _terminal =
+            if raw { RawTerminal::enter().context("the terminal refuses raw mode")? } else { None };
+        self.watch(ring)?;
+        self.resize();
+
+        self.parts.machine.start()?;
+        let code = loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                break self.time_out();
+            }
+            self.event_loop.turn(left).context("cannot wait for the guest")?;
+            if let Some(code) = self.turn()? {
+                break code;
+            }
+        };
+        self.finish();
+        Ok(code)
+    }
+
+    /// Starts to listen to signals and keys.
+    fn watch(&mut self, ring: &Ring) -> anyhow::Result<()> {
+        let (orders, output, mut asked) = (ring.clone(), self.parts.output.clone(), false);
+        signals::watch(move |signal| match signal {
+            Signal::Stop(number) => {
+                // The second one must be heard even if the guest waits for somebody to read its output.
+                if std::mem::replace(&mut asked, true) {
+                    output.close();
+                }
+                orders.order(Order::Stop(number));
+            }
+            Signal::Resize => orders.order(Order::Resize),
+        })
+        .context("cannot listen to signals")?;
+        if let Some(keyboard) = self.parts.keyboard.take() {
+            keyboard.start(ring.clone(), self.parts.output.clone()).context("cannot start a thread")?;
+        }
+        Ok(())
+    }
+
+    /// Serves what happened; the exit code if that is the end.
+    fn turn(&mut self) -> anyhow::Result<Option<Code>> {
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Resize => self.resize(),
+                Order::Leave => {
+                    self.end();
+                    return Ok(Some(Code::SUCCESS));
+                }
+                Order::Stop(_) if !self.asked => {
+                    self.asked = true;
+                    if !self.parts.machine.press_power_button() {
+                        message::line("the guest does not listen to its power button yet; once more ends it");
+                    }
+                }
+                Order::Stop(signal) => {
+                    self.end();
+                    return Ok(Some(Code::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))));
+                }
+            }
+        }
+        while let Some(event) = self.parts.machine.take_event() {
+            match event {
+                Event::Reset if self.arguments.on_reboot == OnReboot::Restart => {
+                    self.parts.screen.reset();
+                    self.parts.machine.reset()?;
+                }
+                Event::Reset | Event::PowerOff => return Ok(Some(Code::SUCCESS)),
+                Event::Crash(why) => {
+                    self.finish();
+                    message::line(&format!("the guest crashed: {why}"));
+                    return Ok(Some(ExitCode::GuestCrashed.into()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn resize(&self) {
+        if let Some((columns, rows)) = terminal::size() {
+            self.parts.console.resize(TerminalSize { columns, rows });
+        }
+    }
+
+    fn time_out(&mut self) -> Code {
+        self.end();
+        let timeout = self.arguments.timeout.unwrap_or_default();
+        message::line(&format!("the guest did not end within {timeout:?} (--timeout) and was stopped"));
+        ExitCode::TimedOut.into()
+    }
+
+    /// Ends a guest that may be waiting for a reader of its output.
+    fn end(&mut self) {
+        self.parts.output.finish(LAST_WORDS);
+        self.parts.output.close();
+        self.finish();
+    }
+
+    /// Ends the machine and shows what it said last.
+    fn finish(&mut self) {
+        self.parts.machine.stop();
+        // What has no room now is shown as soon as the reader makes some.
+        while self.parts.screen.flush().is_err() {
+            self.parts.output.finish(LAST_WORDS);
+        }
+        while !self.parts.output.finish(LAST_WORDS) {}
+        tracing::info!("exits: {}", self.parts.machine.exit_counts());
+    }
+}

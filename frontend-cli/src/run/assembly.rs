@@ -1,0 +1,135 @@
+//! From arguments and opened files to a machine, switched off.
+
+use std::{fs::File, os::fd::AsFd, path::PathBuf, sync::Arc, time::SystemTime};
+
+use anyhow::Context;
+use hv_core::{
+    boot::{
+        Payload, PayloadFile,
+        console::{ConsoleDriver, console_driver},
+    },
+    chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
+    io::Bell,
+    machine::{MachineConfig, board},
+    virtio::{
+        self,
+        block::Block,
+        console::{Console, HostPort},
+        entropy::Entropy,
+    },
+};
+
+use super::{Parts, keyboard::Keyboard};
+use crate::{
+    args::{self, RunArguments},
+    backend::{self, Machine},
+    config::Files,
+    console::{self, Ends},
+};
+
+/// Slots of the machine type `hv-1`.
+const CONSOLE_SLOT: u8 = 1;
+const ENTROPY_SLOT: u8 = 2;
+const FIRST_DISK_SLOT: u8 = 16;
+
+/// The most queues that a disk has unless the command line says another number.
+const DISK_QUEUES: u16 = 4;
+
+/// Builds the machine; `bell` rings at its events.
+pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> anyhow::Result<Parts> {
+    let transport = match arguments.transport {
+        args::Transport::Pci => virtio::Transport::Pci,
+        args::Transport::Mmio => virtio::Transport::Mmio,
+    };
+    let config = MachineConfig { cpus: arguments.cpus, memory: arguments.memory, transport };
+    let kernel = PayloadFile::kernel(files.kernel, arguments.kernel.clone());
+    let append = arguments.append.as_deref().unwrap_or_default();
+    let driver = console_driver(&kernel, transport);
+    let payload = Payload {
+        command_line: command_line(driver, append),
+        kernel,
+        initrd: files
+            .initrd
+            .map(|file| PayloadFile::initrd(file, arguments.initrd.clone().unwrap_or_default())),
+    };
+
+    let Ends { output, input, pty } = console::open(&arguments.console)?;
+    let is_terminal = arguments.console == args::Console::Stdio
+        && input.as_ref().is_some_and(|input| rustix::termios::isatty(input.as_fd()));
+    let output = Output::start(output).context("cannot start a thread for the console")?;
+    let screen = ConsoleMerge::new(output.clone());
+    let typed = Input::new();
+    let terminal = HostPort {
+        name: "console".to_owned(),
+        sink: Box::new(screen.port(Port::Virtio)),
+        input: typed.clone(),
+    };
+    let (console, handle) = Console::new("console0", terminal, Vec::new());
+
+    let random =
+        File::open("/dev/urandom").context("cannot open /dev/urandom, the guest's source of entropy")?;
+    let mut devices: board::VirtioDevices = vec![
+        (CONSOLE_SLOT, Box::new(console)),
+        (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
+    ];
+    let most = u16::try_from(arguments.cpus).unwrap_or(u16::MAX).min(DISK_QUEUES);
+    for (number, (disk, asked)) in (0_u8..).zip(files.disks.into_iter().zip(&arguments.disk)) {
+        let serial = asked.serial.as_deref().unwrap_or_default();
+        let queues = asked.queues.map_or(most, std::num::NonZero::get);
+        let block = Block::new(format!("disk{number}"), serial, Arc::new(disk), queues);
+        devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
+    }
+
+    let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
+    let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
+    let machine = Machine::assemble(&backend::open()?, &config, parts, bell)?;
+    let keyboard = input.map(|source| Keyboard {
+        source,
+        is_terminal,
+        serial: machine.serial_input().clone(),
+        console: typed,
+        known: match driver {
+            _ if chooses_console(append) => None,
+            ConsoleDriver::Virtio => Some(Port::Virtio),
+            ConsoleDriver::Uart => Some(Port::Uart),
+            ConsoleDriver::Unknown => None,
+        },
+        screen: screen.clone(),
+    });
+    Ok(Parts { machine, screen, output, console: handle, keyboard, pty })
+}
+
+/// The kernel's command line: words that choose its console, unless `append` does, and `append`.
+///
+/// A kernel that has the virtio console gets that alone, since the serial port costs an exit for each byte; one that
+/// has it not gets the serial port. Where that cannot be known it gets both, and the screen shows each line once.
+fn command_line(driver: ConsoleDriver, append: &str) -> String {
+    let console = match driver {
+        _ if chooses_console(append) => "",
+        ConsoleDriver::Virtio => "console=hvc0",
+        ConsoleDriver::Uart => "console=ttyS0",
+        ConsoleDriver::Unknown => "console=ttyS0 console=hvc0",
+    };
+    [console, append].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn chooses_console(append: &str) -> bool {
+    append.split_whitespace().any(|word| word.starts_with("console="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_told_of_the_console_it_can_drive() {
+        assert_eq!(command_line(ConsoleDriver::Virtio, "quiet"), "console=hvc0 quiet");
+        assert_eq!(command_line(ConsoleDriver::Uart, ""), "console=ttyS0");
+        assert_eq!(command_line(ConsoleDriver::Unknown, "ro"), "console=ttyS0 console=hvc0 ro");
+    }
+
+    #[test]
+    fn a_console_of_the_users_choice_stays_the_only_one() {
+        assert_eq!(command_line(ConsoleDriver::Virtio, "ro console=ttyS0"), "ro console=ttyS0");
+    }
+}

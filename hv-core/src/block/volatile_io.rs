@@ -1,0 +1,129 @@
+//! Positioned vectored I/O between a file and guest RAM, without a copy and without a reference to guest RAM.
+#![expect(
+    unsafe_code,
+    reason = "preadv and pwritev on memory that the guest changes meanwhile take raw pointers"
+)]
+
+use std::{fs::File, io, os::fd::AsRawFd, ptr};
+
+use vm_memory::{GuestMemoryBackend, VolatileSlice};
+
+use super::GuestBuffer;
+
+/// Pieces per system call. The smallest limit of a supported host is 1024; beyond this the calls cost nothing.
+const MAX_PIECES: usize = 128;
+
+const NO_PIECE: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Read,
+    Write,
+}
+
+/// Fills `buffer` from `file`, starting at byte `offset` of it.
+///
+/// # Errors
+/// The host's, or `UnexpectedEof` if the file ends early.
+pub(super) fn read_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+    transfer(Direction::Read, file, offset, buffer)
+}
+
+/// Stores `buffer` in `file`, starting at byte `offset` of it.
+///
+/// # Errors
+/// The host's, or `WriteZero` if it takes no more bytes.
+pub(super) fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+    transfer(Direction::Write, file, offset, buffer)
+}
+
+fn transfer(direction: Direction, file: &File, mut offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+    let mut pieces = [NO_PIECE; MAX_PIECES];
+    let mut count = 0;
+    let slices = buffer
+        .segments
+        .iter()
+        .flat_map(|segment| buffer.ram.get_slices(segment.address, segment.len as usize));
+    for slice in slices {
+        if count == MAX_PIECES {
+            offset += transfer_all(direction, file, offset, &mut pieces)?;
+            count = 0;
+        }
+        pieces[count] = piece(&slice.map_err(io::Error::other)?);
+        count += 1;
+    }
+    transfer_all(direction, file, offset, &mut pieces[..count]).map(drop)
+}
+
+fn piece(slice: &VolatileSlice<'_>) -> libc::iovec {
+    libc::iovec { iov_base: slice.ptr_guard_mut().as_ptr().cast(), iov_len: slice.len() }
+}
+
+/// Transfers every byte of `pieces`, however few the host takes at a time; says how many there were.
+fn transfer_all(
+    direction: Direction,
+    file: &File,
+    offset: u64,
+    pieces: &mut [libc::iovec],
+) -> io::Result<u64> {
+    let (mut done, mut first) = (0, 0);
+    loop {
+        first += pieces[first..].iter().take_while(|piece| piece.iov_len == 0).count();
+        let rest = &mut pieces[first..];
+        if rest.is_empty() {
+            return Ok(done);
+        }
+        let moved = transfer_some(direction, file, offset + done, rest)?;
+        done += moved as u64;
+        advance(rest, moved);
+    }
+}
+
+/// One system call, again if a signal interrupted it; never says zero.
+fn transfer_some(
+    direction: Direction,
+    file: &File,
+    offset: u64,
+    pieces: &[libc::iovec],
+) -> io::Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let count = libc::c_int::try_from(pieces.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    loop {
+        // SAFETY: `file` keeps the descriptor open. `pieces` holds `count` entries, and each is a run of guest RAM
+        // that `transfer`'s borrow keeps mapped, or the rest of one. The kernel alone touches those bytes, no Rust
+        // reference to them exists, and RAM that the guest changes meanwhile is bytes to both.
+        let moved = unsafe {
+            match direction {
+                Direction::Read => libc::preadv(file.as_raw_fd(), pieces.as_ptr(), count, offset),
+                Direction::Write => libc::pwritev(file.as_raw_fd(), pieces.as_ptr(), count, offset),
+            }
+        };
+        match (usize::try_from(moved), direction) {
+            (Ok(0), Direction::Read) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            (Ok(0), Direction::Write) => return Err(io::ErrorKind::WriteZero.into()),
+            (Ok(moved), _) => return Ok(moved),
+            (Err(_), _) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Takes the first `moved` bytes off `pieces`.
+fn advance(pieces: &mut [libc::iovec], mut moved: usize) {
+    for piece in pieces {
+        let taken = moved.min(piece.iov_len);
+        piece.iov_base = piece.iov_base.wrapping_byte_add(taken);
+        piece.iov_len -= taken;
+        moved -= taken;
+        if moved == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! `Rig`: one virtio device with its transport and a driver, and nothing else of a machine.
+
+use std::sync::Arc;
+
+use super::{
+    RecordingChip, SoftDoorbells,
+    driver::{Driver, Interrupts, MmioRegisters, PciRegisters, Registers},
+    ram,
+};
+use crate::{
+    bus::Bus,
+    device::Device,
+    io::{DoorbellHost, NoDoorbellHost},
+    irq::IrqLine,
+    memory::GuestRam,
+    pci::{PciDevice, Segment, Windows},
+    virtio::{VirtioDevice, endpoint::Surroundings, mmio, pci},
+};
+
+/// How the device is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// MMIO; every doorbell arrives as an access.
+    Mmio,
+    /// MMIO; the host watches doorbells.
+    MmioWatched,
+    /// PCI with MSI-X; the host watches doorbells.
+    PciMsix,
+    /// PCI with INTA#; every doorbell arrives as an access.
+    PciLine,
+}
+
+/// A device under test.
+pub struct Rig {
+    /// Its driver, which has done nothing yet.
+    pub driver: Driver,
+    /// The device as its machine sees it.
+    pub device: Arc<dyn Device>,
+    /// The bus it is on.
+    pub bus: Arc<Bus>,
+    /// Where its interrupts go.
+    pub chip: Arc<RecordingChip>,
+    /// Who watches its doorbells.
+    pub doorbells: SoftDoorbells,
+    /// Guest RAM: 64 MiB at 0 and 1 MiB at 4 GiB.
+    pub ram: GuestRam,
+}
+
+/// Where the MMIO window of a rig's device is.
+const MMIO_BASE: u64 = 0xf000_0000;
+/// Where configuration space of a rig's PCI segment is, and its device.
+const ECAM: u64 = 0xe000_0000;
+const SLOT: u8 = 3;
+/// Interrupt line of a rig's device.
+const GSI: u32 = 17;
+/// Where the driver's memory begins.
+const HEAP: u64 = 1 << 20;
+
+impl TransportKind {
+    /// All of them: a whole-device test runs on each.
+    pub const ALL: [Self; 4] = [Self::Mmio, Self::MmioWatched, Self::PciMsix, Self::PciLine];
+}
+
+impl Rig {
+    /// `device` behind a transport of this kind.
+    ///
+    /// # Panics
+    /// The rig itself is wrong.
+    pub fn new(kind: TransportKind, device: Box<dyn VirtioDevice>) -> Self {
+        let ram = ram(&[(0, 64 << 20), (4 << 30, 1 << 20)]);
+        let chip = Arc::new(RecordingChip::default());
+        let doorbells = SoftDoorbells::default();
+        let host: Arc<dyn DoorbellHost> = match kind {
+            TransportKind::MmioWatched | TransportKind::PciMsix => Arc::new(doorbells.clone()),
+            TransportKind::Mmio | TransportKind::PciLine => Arc::new(NoDoorbellHost),
+        };
+        let surroundings = Surroundings { ram: ram.clone(), doorbells: host };
+        let line = IrqLine::new(chip.clone(), GSI);
+        let mut bus = Bus::default();
+        let device: Arc<dyn Device> = match kind {
+            TransportKind::Mmio | TransportKind::MmioWatched => {
+                let device = Arc::new(mmio::Mmio::new(device, surroundings, MMIO_BASE, line));
+                bus.insert(MMIO_BASE, mmio::WINDOW_SIZE, device.clone()).expect("the bus is empty");
+                device
+            }
+            TransportKind::PciMsix | TransportKind::PciLine => {
+                let device = pci::Pci::new(device, surroundings, chip.clone(), line).expect("a function");
+                segment(&mut bus, Arc::new(device))
+            }
+        };
+        let bus = Arc::new(bus);
+        let pci = |interrupts| {
+            PciRegisters::new(bus.clone(), ECAM, SLOT, doorbells.clone(), chip.clone(), interrupts)
+        };
+        let registers: Box<dyn Registers> = match kind {
+            TransportKind::Mmio | TransportKind::MmioWatched => {
+                Box::new(MmioRegisters::new(bus.clone(), MMIO_BASE, doorbells.clone(), chip.clone(), GSI))
+            }
+            TransportKind::PciMsix => Box::new(pci(Interrupts::Msix)),
+            TransportKind::PciLine => Box::new(pci(Interrupts::Line(GSI))),
+        };
+        let driver = Driver::new(registers, ram.clone(), HEAP);
+        Self { driver, device, bus, chip, doorbells, ram }
+    }
+
+    /// Runs `test` with a device of `make` on each kind of transport.
+    pub fn on_each<D: VirtioDevice + 'static>(make: impl Fn() -> D, test: impl Fn(Self)) {
+        for kind in TransportKind::ALL {
+            eprintln!("on {kind:?}:");
+            test(Self::new(kind, Box::new(make())));
+        }
+    }
+}
+
+/// A segment on `bus` with one device.
+fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
+    let windows = Windows { low: 0xc000_0000..0xe000_0000, high: 448 << 30..512 << 30 };
+    let mut segment = Segment::new(windows);
+    segment.add(SLOT, device).expect("the segment is empty");
+    let segment = Arc::new(segment);
+    segment.connect(bus, ECAM).expect("the bus is empty");
+    segment
+}

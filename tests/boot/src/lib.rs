@@ -1,0 +1,319 @@
+//! Guests for the boot tests: kernels, initial RAM disks, disk images, and the `hv` binary as a child process.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+/// Long enough for any guest here on a slow, shared machine.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The `hv` to test: `HV_BINARY`, or the release build of this workspace.
+///
+/// # Errors
+/// There is none.
+pub fn hv() -> Result<PathBuf> {
+    let path = match env::var_os("HV_BINARY") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let own = env::current_exe()?;
+            let target = own.ancestors().nth(3).context("this test runs outside a target directory")?;
+            target.join("release/hv")
+        }
+    };
+    ensure!(path.exists(), "{} does not exist: run `cargo build --release -p frontend-cli`", path.display());
+    Ok(path)
+}
+
+/// A distribution kernel of `ci/kernels`.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    directory: PathBuf,
+}
+
+impl Kernel {
+    /// The kernel that `ci/kernels` keeps under `name`.
+    ///
+    /// # Errors
+    /// It was not fetched.
+    pub fn named(name: &str) -> Result<Self> {
+        let cache = match (env::var_os("HV_CACHE"), env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+            (Some(cache), _, _) => PathBuf::from(cache),
+            (None, Some(cache), _) => Path::new(&cache).join("hv"),
+            (None, None, Some(home)) => Path::new(&home).join(".cache/hv"),
+            (None, None, None) => bail!("neither HV_CACHE, XDG_CACHE_HOME nor HOME is set"),
+        };
+        let directory = cache.join("kernels").join(name);
+        ensure!(directory.exists(), "{} is not there: run `ci/kernels`", directory.display());
+        Ok(Self { directory })
+    }
+
+    /// The bzImage.
+    pub fn bzimage(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    /// The ELF inside it.
+    pub fn elf(&self) -> PathBuf {
+        self.directory.join("vmlinux")
+    }
+
+    /// An initial RAM disk with the init of these tests and `modules`, made once for each kernel and list.
+    ///
+    /// # Errors
+    /// `ci/initrd` failed.
+    pub fn initrd(&self, modules: &str) -> Result<PathBuf> {
+        static MADE: OnceLock<(TempDir, Mutex<Vec<PathBuf>>)> = OnceLock::new();
+        let (directory, made) = MADE
+            .get_or_init(|| (TempDir::new().expect("a temporary directory can be made"), Mutex::default()));
+        let kernel = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let path = directory.path().join(format!("{kernel}-{}", modules.replace(' ', "-")));
+        let mut made = made.lock().unwrap();
+        if !made.contains(&path) {
+            let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            let mut command = Command::new(repository.join("ci/initrd"));
+            command.arg("--kernel").arg(&self.directory).args(["--modules", modules]);
+            command.arg(repository.join("tests/boot/guest/init")).arg(&path);
+            let output = command.output().context("cannot run ci/initrd")?;
+            ensure!(output.status.success(), "ci/initrd: {}", String::from_utf8_lossy(&output.stderr));
+            made.push(path.clone());
+        }
+        Ok(path)
+    }
+}
+
+/// A disk image in a directory that goes away with it.
+#[derive(Debug)]
+pub struct Disk {
+    directory: TempDir,
+}
+
+impl Disk {
+    /// An empty ext4 of `mebibytes`.
+    ///
+    /// # Errors
+    /// `mkfs.ext4` failed.
+    pub fn ext4(mebibytes: u32) -> Result<Self> {
+        let disk = Self::with(&[])?;
+        fs::File::options().write(true).open(disk.path())?.set_len(u64::from(mebibytes) << 20)?;
+        tool(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(disk.path()))?;
+        Ok(disk)
+    }
+
+    /// An image of these bytes.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn with(bytes: &[u8]) -> Result<Self> {
+        let disk = Self { directory: TempDir::new()? };
+        fs::write(disk.path(), bytes)?;
+        Ok(disk)
+    }
+
+    /// The image.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("disk.img")
+    }
+
+    /// A file of the ext4 on it, read from outside.
+    ///
+    /// # Errors
+    /// There is no such file or no such file system.
+    pub fn file(&self, name: &str) -> Result<Vec<u8>> {
+        Ok(tool(Command::new("debugfs").args(["-R", &format!("cat /{name}")]).arg(self.path()))?.stdout)
+    }
+
+    /// A file of the ext4 on it as one trimmed text.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file).
+    pub fn text(&self, name: &str) -> Result<String> {
+        Ok(String::from_utf8(self.file(name)?)?.trim().to_owned())
+    }
+
+    /// Checks the ext4 on it from outside.
+    ///
+    /// # Errors
+    /// `e2fsck` found something to mend.
+    pub fn check(&self) -> Result<()> {
+        tool(Command::new("e2fsck").args(["-f", "-n"]).arg(self.path())).map(drop)
+    }
+
+    /// Replays the journal, as a mount after a crash does.
+    ///
+    /// # Errors
+    /// `e2fsck` could not mend it.
+    pub fn replay(&self) -> Result<()> {
+        let status = Command::new("e2fsck").args(["-f", "-p"]).arg(self.path()).output()?.status;
+        ensure!(status.code() == Some(0) || status.code() == Some(1), "e2fsck -p ended with {status}");
+        Ok(())
+    }
+}
+
+/// What the guest's `pattern COUNT` writes.
+pub fn pattern(count: u32) -> Vec<u8> {
+    let width = count.to_string().len();
+    (1..=count).flat_map(|number| format!("{number:0width$}\n").into_bytes()).collect()
+}
+
+fn tool(command: &mut Command) -> Result<Output> {
+    let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
+    let output = command.env("PATH", path).output().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} ended with {}: {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output)
+}
+
+/// A running `hv`. Killed when dropped.
+#[derive(Debug)]
+pub struct Guest {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    seen: Arc<Mutex<String>>,
+    news: mpsc::Receiver<()>,
+    stderr: Option<thread::JoinHandle<String>>,
+}
+
+/// A `hv` that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+impl Guest {
+    /// Starts `hv run ARGUMENTS`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Self> {
+        let mut command = Command::new(hv()?);
+        command.arg("run").args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut stderr = child.stderr.take().context("no standard error")?;
+        let seen = Arc::new(Mutex::new(String::new()));
+        let (tell, news) = mpsc::channel();
+        thread::spawn({
+            let seen = Arc::clone(&seen);
+            move || {
+                let mut stdout = BufReader::new(stdout);
+                let mut line = Vec::new();
+                while stdout.read_until(b'\n', &mut line).is_ok_and(|count| count != 0) {
+                    seen.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                    line.clear();
+                    let _ = tell.send(());
+                }
+            }
+        });
+        let stderr = thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Ok(Self { child, stdin, seen, news, stderr: Some(stderr) })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until its output holds `text`.
+    ///
+    /// # Errors
+    /// It ended or lost patience before.
+    pub fn wait_for(&mut self, text: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.seen.lock().unwrap().contains(text) {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.news.recv_timeout(left).is_err() && !self.seen.lock().unwrap().contains(text) {
+                let _ = self.child.kill();
+                let stderr = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+                bail!("the guest did not say {text:?}, but:\n{}\n{stderr}", self.seen.lock().unwrap());
+            }
+        }
+    }
+
+    /// Types `text` on its console.
+    ///
+    /// # Errors
+    /// It does not take any.
+    pub fn type_text(&mut self, text: &str) -> Result<()> {
+        Ok(self.stdin.as_mut().context("standard input is closed")?.write_all(text.as_bytes())?)
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It did not end in time.
+    pub fn wait(mut self) -> Result<Ended> {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                bail!("the guest did not end, but said:\n{}", self.seen.lock().unwrap());
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        // The reader ends at the end of the output, and its sender with it.
+        while self.news.recv().is_ok() {}
+        let stdout = self.seen.lock().unwrap().clone();
+        let stderr = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        Ok(Ended { status, stdout, stderr })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Checks the exit code.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn code(self, expected: i32) -> Result<Self> {
+        if self.status.code() != Some(expected) {
+            bail!("hv ended with {} instead of {expected}:\n{}\n{}", self.status, self.stdout, self.stderr);
+        }
+        Ok(self)
+    }
+}
