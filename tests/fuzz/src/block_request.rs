@@ -15,7 +15,7 @@ use hv_core::{
 use crate::{
     Input,
     ram::{self, Snapshot},
-    rings::Rings,
+    rings::{BUFFERS, Rings},
 };
 
 struct Deaf;
@@ -26,7 +26,6 @@ impl InterruptSink for Deaf {
 }
 
 const QUEUE_SIZE: u16 = 64;
-const BUFFERS: u64 = 0x2000;
 
 /// A chain whose buffers hold a header and data cut into any pieces, parsed behind other requests of a batch.
 ///

@@ -13,6 +13,9 @@ pub(crate) struct Rings {
     pub(crate) size: u16,
 }
 
+/// Behind the orderly queues.
+pub(crate) const BUFFERS: u64 = 0x3000;
+
 /// Descriptor flags: next, write, indirect.
 pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
@@ -21,10 +24,11 @@ pub(crate) const INDIRECT: u16 = 4;
 const DESCRIPTOR_SIZE: u64 = 16;
 
 impl Rings {
-    /// Virtqueue `queue` at an orderly place in [`ram::two_pieces`].
+    /// Virtqueue `queue` (0 to 5) of at most 64 descriptors at an orderly place in [`ram::two_pieces`], below
+    /// [`BUFFERS`].
     pub(crate) fn orderly(queue: u16, size: u16) -> Self {
-        let base = u64::from(queue) * 0x1000;
-        Self { descriptors: base, available: base + 0x800, used: base + 0xa00, size }
+        let base = u64::from(queue) * 0x800;
+        Self { descriptors: base, available: base + 0x400, used: base + 0x500, size }
     }
 
     /// Anywhere.

@@ -14,13 +14,18 @@ use std::{
 use hv_core::{
     block::{BlockBackend, GuestBuffer, SECTOR_SIZE},
     bus::Bus,
+    chardev::{CharSink, Full, Input, TerminalSize, Wake},
     device::Device,
     io::{EventLoop, Ready},
     memory::GuestRam,
     testing::RecordingChip,
     virtio::{
-        Activation, FIRST_SOURCE, Kind, QueueWorker, VirtioDevice, block::Block, endpoint::Surroundings,
-        entropy::Entropy, negotiation::TRANSPORT_FEATURES,
+        Activation, FIRST_SOURCE, Kind, QueueWorker, VirtioDevice,
+        block::Block,
+        console::{Console, HostPort},
+        endpoint::Surroundings,
+        entropy::Entropy,
+        negotiation::TRANSPORT_FEATURES,
     },
 };
 
@@ -31,15 +36,26 @@ use crate::ram;
 pub(crate) enum Model {
     Block,
     Entropy,
+    /// With one port beside the terminal, thus control messages.
+    Console,
 }
 
 impl Model {
-    pub(crate) const ALL: [Self; 2] = [Self::Block, Self::Entropy];
+    pub(crate) const ALL: [Self; 3] = [Self::Block, Self::Entropy, Self::Console];
 
     /// The features it offers.
     pub(crate) fn features(self) -> u64 {
         let ram = ram::two_pieces();
         self.device(Meddler::new(&ram, false)).features() | TRANSPORT_FEATURES
+    }
+
+    /// How many virtqueues it has.
+    pub(crate) fn queues(self) -> u16 {
+        match self {
+            Self::Block => 2,
+            Self::Entropy => 1,
+            Self::Console => 6,
+        }
     }
 
     /// The device, whose host side does what `meddler` does.
@@ -50,6 +66,17 @@ impl Model {
                 Box::new(Block::new("disk0", "fuzz", Arc::new(disk), 2))
             }
             Self::Entropy => Box::new(Entropy::new("rng0", Box::new(Generator(meddler)))),
+            Self::Console => {
+                let meddler = Arc::new(meddler);
+                let port = |name: &str| {
+                    let (sink, input) = (Terminal { meddler: Arc::clone(&meddler), writes: 0 }, Input::new());
+                    input.offer(&[b'i'; 5000]);
+                    HostPort { name: name.into(), sink: Box::new(sink), input }
+                };
+                let (device, handle) = Console::new("console0", port(""), vec![port("org.hv.fuzz")]);
+                handle.resize(TerminalSize { columns: 80, rows: 25 });
+                Box::new(device)
+            }
         }
     }
 }
@@ -62,6 +89,17 @@ pub(crate) struct Machine {
     /// What the machine pauses and resets.
     pub(crate) device: Arc<dyn Device>,
     workers: Crew,
+}
+
+/// Puts a device behind a transport and on a bus.
+pub(crate) trait Connect:
+    FnOnce(Box<dyn VirtioDevice>, Surroundings, Arc<RecordingChip>, &mut Bus) -> Arc<dyn Device>
+{
+}
+
+impl<T> Connect for T where
+    T: FnOnce(Box<dyn VirtioDevice>, Surroundings, Arc<RecordingChip>, &mut Bus) -> Arc<dyn Device>
+{
 }
 
 /// The workers of an active device.
@@ -93,15 +131,16 @@ thread_local! {
 
 impl Machine {
     /// `model` behind what `connect` makes of it; RAM may change under the hands of the host's side.
-    pub(crate) fn new(
-        model: Model,
-        meddles: bool,
-        connect: impl FnOnce(Box<dyn VirtioDevice>, Surroundings, Arc<RecordingChip>, &mut Bus) -> Arc<dyn Device>,
-    ) -> Self {
+    pub(crate) fn new(model: Model, meddles: bool, connect: impl Connect) -> Self {
         let ram = ram::two_pieces();
+        let device = model.device(Meddler::new(&ram, meddles));
+        Self::of(ram, device, connect)
+    }
+
+    /// `device` on `ram` behind what `connect` makes of it.
+    pub(crate) fn of(ram: GuestRam, device: Box<dyn VirtioDevice>, connect: impl Connect) -> Self {
         let (chip, crew) = (Arc::new(RecordingChip::default()), Crew::default());
-        let device =
-            Box::new(Inline { device: model.device(Meddler::new(&ram, meddles)), crew: Arc::clone(&crew) });
+        let device = Box::new(Inline { device, crew: Arc::clone(&crew) });
         let surroundings =
             Surroundings { ram: Arc::clone(&ram), doorbells: Arc::new(hv_core::io::NoDoorbellHost) };
         let mut bus = Bus::default();
@@ -233,6 +272,22 @@ impl Meddler {
             ram::store(&self.ram, luck >> 40 & 0x1ffe, &luck.to_le_bytes()[..2]);
         }
     }
+}
+
+/// A host's terminal, which is full now and then.
+struct Terminal {
+    meddler: Arc<Meddler>,
+    writes: u32,
+}
+
+impl CharSink for Terminal {
+    fn write(&mut self, _: &[u8]) -> Result<(), Full> {
+        self.meddler.call();
+        self.writes += 1;
+        if self.writes.is_multiple_of(7) { Err(Full) } else { Ok(()) }
+    }
+
+    fn on_room(&mut self, _: Wake) {}
 }
 
 /// A host's random numbers.

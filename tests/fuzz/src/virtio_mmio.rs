@@ -4,8 +4,14 @@ use std::sync::Arc;
 
 use hv_core::{
     bus::Bus,
+    device::Device,
     irq::IrqLine,
-    virtio::mmio::{Mmio, WINDOW_SIZE},
+    testing::RecordingChip,
+    virtio::{
+        VirtioDevice,
+        endpoint::Surroundings,
+        mmio::{Mmio, WINDOW_SIZE},
+    },
 };
 
 use crate::{
@@ -18,7 +24,7 @@ use crate::{
 const BASE: u64 = 0xf000_0000;
 const GSI: u32 = 17;
 
-struct Window;
+pub(crate) struct Window;
 
 /// Register accesses of any width, set-up of queues anywhere, hostile rings, doorbells.
 ///
@@ -28,14 +34,20 @@ pub fn virtio_mmio(data: &[u8]) {
     let mut input = Input::new(data);
     let model = input.choose(&Model::ALL);
     let meddles = input.u8() == 0;
-    let make = || {
-        Machine::new(model, meddles, |device, surroundings, chip, bus| {
-            let mmio = Arc::new(Mmio::new(device, surroundings, BASE, IrqLine::new(chip, GSI)));
-            bus.insert(BASE, WINDOW_SIZE, mmio.clone()).expect("the bus is empty");
-            mmio
-        })
-    };
-    play(input, &Window, model.features(), [&make(), &make()]);
+    let make = || Machine::new(model, meddles, connect);
+    play(input, &Window, model, [&make(), &make()]);
+}
+
+/// Puts `device` behind the transport.
+pub(crate) fn connect(
+    device: Box<dyn VirtioDevice>,
+    surroundings: Surroundings,
+    chip: Arc<RecordingChip>,
+    bus: &mut Bus,
+) -> Arc<dyn Device> {
+    let mmio = Arc::new(Mmio::new(device, surroundings, BASE, IrqLine::new(chip, GSI)));
+    bus.insert(BASE, WINDOW_SIZE, mmio.clone()).expect("the bus is empty");
+    mmio
 }
 
 /// Registers that a driver stores to or loads from (4.2.2).

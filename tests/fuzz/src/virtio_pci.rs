@@ -56,7 +56,7 @@ pub fn virtio_pci(data: &[u8]) {
     let (one, two) = (make(), make());
     let fresh = config(&one.bus);
     let msix = capability(&fresh, MSIX).expect("the function has MSI-X");
-    play(input, &Function { fresh, msix }, model.features(), [&one, &two]);
+    play(input, &Function { fresh, msix }, model, [&one, &two]);
 }
 
 impl Transport for Function {
@@ -77,7 +77,7 @@ impl Transport for Function {
 
     fn start(&self, features: u64, queues: &[Rings]) -> Vec<Store> {
         let mut stores = vec![(CONFIG + 4, vec![6, 0]), (CONFIG + self.msix + 2, vec![0, 0x80])];
-        for vector in 0..3_u8 {
+        for vector in 0..7_u8 {
             let entry = [0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0x40 + vector, 0, 0, 0, 0, 0, 0, 0];
             stores.extend(
                 (0..)

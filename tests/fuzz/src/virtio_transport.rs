@@ -5,9 +5,9 @@ use hv_core::bus::Bus;
 use crate::{
     Input,
     ram::{self, Snapshot},
-    rings::Rings,
+    rings::{BUFFERS, Rings},
     twins,
-    virtio::{self, Machine},
+    virtio::{self, Machine, Model},
 };
 
 /// A store to the bus.
@@ -34,9 +34,9 @@ const DRIVER_OK: u8 = 4;
 ///
 /// # Panics
 /// The device breaks one of these.
-pub(crate) fn play(mut input: Input<'_>, transport: &dyn Transport, offered: u64, twins: [&Machine; 2]) {
-    let mut guest =
-        Guest { transport, offered, twins, rings: [Rings::orderly(0, 64), Rings::orderly(1, 64)] };
+pub(crate) fn play(mut input: Input<'_>, transport: &dyn Transport, model: Model, twins: [&Machine; 2]) {
+    let rings = (0..model.queues()).map(|queue| Rings::orderly(queue, 64)).collect();
+    let mut guest = Guest { transport, offered: model.features(), twins, rings };
     while !input.is_empty() {
         guest.step(&mut input);
     }
@@ -49,7 +49,7 @@ struct Guest<'a> {
     transport: &'a dyn Transport,
     offered: u64,
     twins: [&'a Machine; 2],
-    rings: [Rings; 2],
+    rings: Vec<Rings>,
 }
 
 impl Guest<'_> {
@@ -59,7 +59,7 @@ impl Guest<'_> {
             3 | 4 => self.load(self.transport.address(input), input.width()),
             5 => self.start(input),
             6..=8 => {
-                let rings = self.rings[usize::from(input.flag())];
+                let rings = self.any_rings(input);
                 self.both(input, |machine, input| rings.scribble(&machine.ram, input));
             }
             9..=11 => self.request(input),
@@ -73,6 +73,10 @@ impl Guest<'_> {
                 _ => self.load(self.transport.address(input), 4),
             },
         }
+    }
+
+    fn any_rings(&self, input: &mut Input<'_>) -> Rings {
+        self.rings[usize::from(input.u8() >> 1) % self.rings.len()]
     }
 
     /// Plays the same input on both.
@@ -97,7 +101,7 @@ impl Guest<'_> {
     }
 
     fn start(&mut self, input: &mut Input<'_>) {
-        let size = 1 << input.below(8);
+        let size = 1 << input.below(7);
         for (queue, rings) in (0..).zip(&mut self.rings) {
             *rings = if input.u8() == 0xff { Rings::any(input, size) } else { Rings::orderly(queue, size) };
         }
@@ -115,7 +119,7 @@ impl Guest<'_> {
 
     /// A chain that looks like a request of some device: a header, data, room for an answer.
     fn request(&self, input: &mut Input<'_>) {
-        let rings = self.rings[usize::from(input.u8() == 0)];
+        let rings = self.any_rings(input);
         let first = u16::from(input.u8()) % 64;
         let kind = input.choose(&[0_u8, 1, 4, 8, 11, 13, 0, 1, 6, 5]);
         let header = [&[kind, 0, 0, 0, 0, 0, 0, 0], &input.below(130).to_le_bytes()[..]].concat();
@@ -126,7 +130,7 @@ impl Guest<'_> {
             &[input.u8() & 1, 0, 0, 0],
         ]
         .concat();
-        let at = 0x3000 + input.below(0x2000) / 16 * 16;
+        let at = BUFFERS + input.below(0x2000) / 16 * 16;
         let data = match kind {
             0 | 8 => (at + 0x40, len, true),
             11 | 13 => (at + 0x20, 16, false),
