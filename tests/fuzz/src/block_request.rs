@@ -44,7 +44,7 @@ pub fn block_request(data: &[u8]) {
         discard: input.u8() & 7 != 0,
         write_zeroes: input.u8() & 7 != 0,
     };
-    let Some(chain) = chain(&mut input, &ram) else { return };
+    let Some(chain) = chain(&mut input, &ram, limits.capacity / 512) else { return };
     let sentinel = DiskRange { bytes: 1..2, unmap: true };
     let mut lists = Lists {
         segments: vec![Segment { address: GuestAddress(7), len: 9 }],
@@ -61,8 +61,8 @@ pub fn block_request(data: &[u8]) {
     }
 }
 
-/// The chain that `input` describes, through a real virtqueue.
-fn chain(input: &mut Input<'_>, ram: &GuestRam) -> Option<Chain> {
+/// The chain that `input` describes, through a real virtqueue; the disk has `sectors`.
+fn chain(input: &mut Input<'_>, ram: &GuestRam, sectors: u64) -> Option<Chain> {
     let rings = Rings::orderly(0, QUEUE_SIZE);
     let layout = QueueLayout {
         index: 0,
@@ -81,7 +81,8 @@ fn chain(input: &mut Input<'_>, ram: &GuestRam) -> Option<Chain> {
     for index in 0..readable + writable {
         let len = match input.u8() {
             0xff => input.u32() & 0x3fff,
-            0xfe => 512 * u32::from(input.u8() & 0xf),
+            0x60..=0x9f => 512 * u32::from(input.u8() & 7),
+            0xa0..=0xef => 16,
             0xf0..=0xfd => 0,
             len => u32::from(len & 0x1f),
         };
@@ -90,14 +91,28 @@ fn chain(input: &mut Input<'_>, ram: &GuestRam) -> Option<Chain> {
         at += u64::from(len) * u64::from(input.u8() != 0);
         at = if at > 0x7000 { BUFFERS } else { at };
     }
-    // The header begins with a type that exists, mostly.
+    // The header begins with a type that exists, mostly; then a sector and, of some types, ranges.
     let kind = input.u8();
     let kind = if kind < 0xf0 { [0, 1, 4, 8, 11, 13][usize::from(kind % 6)] } else { kind };
-    let mut content = vec![kind, 0, 0, 0];
+    let mut content = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    content.extend(sector(input, sectors).to_le_bytes());
+    for _ in 0..input.below(4) {
+        content.extend(sector(input, sectors).to_le_bytes());
+        content.extend([input.u8(), 0, 0, 0, input.u8() & input.u8(), 0, 0, 0]);
+    }
     content.extend_from_slice(input.bytes(ram::LOW));
     ram::store(ram, BUFFERS, &content);
     rings.chain(ram, 0, &buffers);
     queue.pop().ok().flatten()
+}
+
+/// Near the first or the last sector, or any.
+fn sector(input: &mut Input<'_>, sectors: u64) -> u64 {
+    match input.u8() {
+        kind @ 0..=0x5f => kind.into(),
+        kind @ 0x60..=0xdf => sectors.wrapping_sub(u64::from(kind & 0x1f)).wrapping_add(2),
+        _ => input.number(),
+    }
 }
 
 fn check(chain: &Chain, limits: &Limits, lists: &Lists, request: &Request) {

@@ -12,6 +12,6 @@ use crate::{
 pub fn bzimage(data: &[u8]) {
     let mut input = Input::new(data);
     let (initrd, command_line) = (input.flag(), usize::from(input.u8()) * 9);
-    let kernel = mutate(kernels::bzimage(), &mut input);
+    let kernel = mutate(kernels::bzimage(), &kernels::BZIMAGE_FIELDS, &mut input);
     check_load(&kernel, initrd, command_line, None);
 }

@@ -20,7 +20,11 @@ pub fn console_detection(data: &[u8]) {
     let mut input = Input::new(data);
     let raw = input.u8() < 0x40;
     let transport = input.choose(&[Transport::Pci, Transport::Mmio]);
-    let bytes = if raw { input.bytes(data.len()).to_vec() } else { mutate(kernels::vmlinux(), &mut input) };
+    let bytes = if raw {
+        input.bytes(data.len()).to_vec()
+    } else {
+        mutate(kernels::vmlinux(), &kernels::VMLINUX_FIELDS, &mut input)
+    };
     let kernel = PayloadFile::kernel(file(&bytes), "/nowhere/vmlinuz");
     let found = console_driver(&kernel, transport);
     assert_eq!(found, console_driver(&kernel, transport));

@@ -15,6 +15,10 @@ pub fn elf(data: &[u8]) {
     let mut input = Input::new(data);
     let (raw, initrd, command_line) = (input.u8() < 0x40, input.flag(), usize::from(input.u8()) * 9);
     let protocol = input.choose(&[None, None, Some(Protocol::Linux64)]);
-    let kernel = if raw { input.bytes(data.len()).to_vec() } else { mutate(kernels::vmlinux(), &mut input) };
+    let kernel = if raw {
+        input.bytes(data.len()).to_vec()
+    } else {
+        mutate(kernels::vmlinux(), &kernels::VMLINUX_FIELDS, &mut input)
+    };
     check_load(&kernel, initrd, command_line, protocol);
 }

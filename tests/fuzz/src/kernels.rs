@@ -23,6 +23,23 @@ pub(crate) fn bzimage() -> Vec<u8> {
     image
 }
 
+/// Offset and size of what a loader reads of [`bzimage`].
+pub(crate) const BZIMAGE_FIELDS: [(usize, usize); 13] = [
+    (0x1f1, 1),
+    (0x1f4, 4),
+    (0x1fe, 2),
+    (0x201, 1),
+    (0x206, 2),
+    (0x211, 1),
+    (0x22c, 4),
+    (0x230, 4),
+    (0x234, 1),
+    (0x236, 2),
+    (0x238, 4),
+    (0x258, 8),
+    (0x260, 4),
+];
+
 /// An ELF kernel with a 64-bit entry, a PVH note, and a section that names virtio's drivers.
 pub(crate) fn vmlinux() -> Vec<u8> {
     let mut image = vec![0; 0x500];
@@ -44,6 +61,38 @@ pub(crate) fn vmlinux() -> Vec<u8> {
     section(&mut image, 2, 11, [0x300, 0x40]);
     image
 }
+
+/// Offset and size of what a loader reads of [`vmlinux`]: the header's, the program headers', the note's.
+pub(crate) const VMLINUX_FIELDS: [(usize, usize); 28] = [
+    (0x10, 2),
+    (0x18, 8),
+    (0x20, 8),
+    (0x28, 8),
+    (0x36, 2),
+    (0x38, 2),
+    (0x3a, 2),
+    (0x3c, 2),
+    (0x3e, 2),
+    (0x40, 1),
+    (0x48, 8),
+    (0x58, 8),
+    (0x60, 8),
+    (0x68, 8),
+    (0x78, 1),
+    (0x80, 8),
+    (0x90, 8),
+    (0x98, 8),
+    (0xa0, 8),
+    (0xb8, 8),
+    (0xd0, 8),
+    (0x340, 4),
+    (0x344, 4),
+    (0x348, 4),
+    (0x350, 8),
+    (0x480, 4),
+    (0x498, 8),
+    (0x4a0, 8),
+];
 
 const NOTE: u64 = 0x340;
 const SECTIONS: u64 = 0x400;

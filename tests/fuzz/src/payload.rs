@@ -31,24 +31,45 @@ pub(crate) fn file(bytes: &[u8]) -> File {
     file
 }
 
-/// `bytes`, with the changes that `input` asks for: fields set to numbers, the end cut off.
-pub(crate) fn mutate(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
-    while !input.is_empty() {
-        let at = usize::try_from(input.below(0x400)).expect("small");
-        let field = match input.u8() {
+/// `bytes`, with the few changes that `input` asks for: `fields` (offset and size) or any bytes set, the end cut off.
+pub(crate) fn mutate(mut bytes: Vec<u8>, fields: &[(usize, usize)], input: &mut Input<'_>) -> Vec<u8> {
+    for _ in 0..input.below(6) {
+        let (at, value) = match input.u8() {
             0 => {
-                let keep = usize::from(input.u16());
-                bytes.truncate(keep);
+                bytes.truncate(usize::from(input.u16()));
                 continue;
             }
-            1..=0x7f => input.bytes(1).to_vec(),
-            _ => input.store(),
+            1..=0x1f => (usize::from(input.u16()) % 0x500, input.store()),
+            0x20..=0x3f => (usize::from(input.u16()) % 0x500, input.bytes(1).to_vec()),
+            0x40..=0x8f => {
+                let (at, size) = input.choose(fields);
+                let mut old = [0; 8];
+                for (to, from) in old.iter_mut().zip(bytes.iter().skip(at).take(size)) {
+                    *to = *from;
+                }
+                (at, near(u64::from_le_bytes(old), input).to_le_bytes()[..size].to_vec())
+            }
+            _ => {
+                let (at, size) = input.choose(fields);
+                (at, input.number().to_le_bytes()[..size].to_vec())
+            }
         };
-        for (to, from) in bytes.iter_mut().skip(at).zip(field) {
+        for (to, from) in bytes.iter_mut().skip(at).zip(value) {
             *to = from;
         }
     }
     bytes
+}
+
+/// A little more or less, or half of it, or double.
+fn near(value: u64, input: &mut Input<'_>) -> u64 {
+    let by = u64::from(input.u8());
+    match input.u8() % 4 {
+        0 => value.wrapping_add(by),
+        1 => value.wrapping_sub(by),
+        2 => value >> (by % 8),
+        _ => value << (by % 8),
+    }
 }
 
 /// Loads `kernel` and checks what became of RAM; `initrd` is one if the flag says so.
@@ -61,7 +82,7 @@ pub(crate) fn mutate(mut bytes: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
 pub(crate) fn check_load(kernel: &[u8], initrd: bool, command_line: usize, protocol: Option<Protocol>) {
     let layout = RamLayout::new(RAM, 3 << 30..4 << 30, 448 << 30).expect("a valid layout");
     let ram = allocate(&layout).expect("little RAM");
-    let target = Target { ram: &ram, layout: &layout, reserved: &[0xe000_0000..0xe010_0000], rsdp: 0xe_0000 };
+    let target = Target { ram: &ram, layout: &layout, reserved: &[], rsdp: 0xe_0000 };
     let archive = [&b"070701"[..], &[0x42; 5000]].concat();
     let payload = Payload {
         kernel: PayloadFile::kernel(file(kernel), "vmlinuz"),
@@ -93,7 +114,7 @@ fn check_loaded(ram: &GuestRam, state: &CpuState, command_line: usize, initrd: O
 fn check_low_memory(ram: &GuestRam) {
     let low = ram::read(ram, 0, usize::try_from(MIB).expect("small"));
     let mut address = 0;
-    for range in LOW_MEMORY.iter().chain(&[MIB..MIB]) {
+    for range in LOW_MEMORY.iter().chain([&(MIB..MIB)]) {
         let between = usize::try_from(address).expect("small")..usize::try_from(range.start).expect("small");
         assert!(low[between].iter().all(|byte| *byte == 0), "low memory before {:#x}", range.start);
         address = range.end;

@@ -14,6 +14,6 @@ use crate::{
 pub fn pvh(data: &[u8]) {
     let mut input = Input::new(data);
     let (initrd, command_line) = (input.flag(), usize::from(input.u8()) * 9);
-    let kernel = mutate(kernels::vmlinux(), &mut input);
+    let kernel = mutate(kernels::vmlinux(), &kernels::VMLINUX_FIELDS, &mut input);
     check_load(&kernel, initrd, command_line, Some(Protocol::Pvh));
 }
