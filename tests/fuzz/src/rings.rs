@@ -81,8 +81,9 @@ impl Rings {
         ram::store(ram, self.available + 2, &index.wrapping_add(1).to_le_bytes());
     }
 
-    /// Puts a chain of buffers into the descriptors from `first` on and makes it available.
+    /// Puts a chain of buffers into the descriptors from `first` on, round the table's end, and makes it available.
     pub(crate) fn chain(&self, ram: &GuestRam, first: u16, buffers: &[(u64, u32, bool)]) {
+        let first = first % self.size.max(1);
         for (index, (position, (address, len, writable))) in (first..).zip((1..).zip(buffers)) {
             let next = if position < buffers.len() { NEXT } else { 0 };
             let flags = next | if *writable { WRITE } else { 0 };

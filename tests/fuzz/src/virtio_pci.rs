@@ -24,6 +24,9 @@ const CONFIG_SIZE: u16 = 256;
 const BAR: u64 = 448 << 30;
 const BAR_SIZE: u64 = 0x8000;
 const MSIX: u8 = 0x11;
+/// Vendor-specific, and `cfg_type` of the window (VIRTIO 1.2, 4.1.4).
+const VENDOR: u8 = 9;
+const WINDOW: u8 = 5;
 const GSI: u32 = 17;
 
 struct Function {
@@ -31,6 +34,8 @@ struct Function {
     fresh: Vec<u8>,
     /// Offset of the MSI-X capability.
     msix: u64,
+    /// Offset of the capability that is a window into the BAR.
+    window: u64,
 }
 
 /// Accesses of any width to configuration space and BAR, set-up of queues anywhere, hostile rings, doorbells.
@@ -55,8 +60,9 @@ pub fn virtio_pci(data: &[u8]) {
     };
     let (one, two) = (make(), make());
     let fresh = config(&one.bus);
-    let msix = capability(&fresh, MSIX).expect("the function has MSI-X");
-    play(input, &Function { fresh, msix }, model, [&one, &two]);
+    let find = |id, kind| capability(&fresh, id, kind).expect("the function has this capability");
+    let (msix, window) = (find(MSIX, None), find(VENDOR, Some(WINDOW)));
+    play(input, &Function { fresh, msix, window }, model, [&one, &two]);
 }
 
 impl Transport for Function {
@@ -109,6 +115,21 @@ impl Transport for Function {
         stores
     }
 
+    /// Through the window in configuration space (4.1.4.9).
+    fn detour(&self, input: &mut Input<'_>) -> Vec<Store> {
+        let len = input.choose(&[1_u8, 2, 4, 4, 3]);
+        let place =
+            input.choose(&[0_u32, 0x1000, 0x2000, 0x3000, 0x3ffc, 0x4000]) + u32::from(input.u8() & 0x3f);
+        let bar = input.u8() / 0xf0;
+        let data = input.store();
+        vec![
+            (CONFIG + self.window + 4, vec![bar]),
+            (CONFIG + self.window + 8, place.to_le_bytes().to_vec()),
+            (CONFIG + self.window + 12, vec![len, 0, 0, 0]),
+            (CONFIG + self.window + 16, data),
+        ]
+    }
+
     /// Through the window in configuration space it would change; so where the BAR was put, or as if not ready.
     fn status(&self, bus: &Bus) -> u8 {
         let mut status = [0];
@@ -138,14 +159,15 @@ fn config(bus: &Bus) -> Vec<u8> {
     (0..CONFIG_SIZE).map(byte).collect()
 }
 
-/// Offset of capability `id`.
-fn capability(config: &[u8], id: u8) -> Option<u64> {
+/// Offset of capability `id`, of this type if one is given.
+fn capability(config: &[u8], id: u8, kind: Option<u8>) -> Option<u64> {
     let mut at = config[0x34];
     while at != 0 {
-        if config[usize::from(at)] == id {
+        let body = &config[usize::from(at)..];
+        if body[0] == id && kind.is_none_or(|kind| body[3] == kind) {
             return Some(at.into());
         }
-        at = config[usize::from(at) + 1];
+        at = body[1];
     }
     None
 }

@@ -19,6 +19,10 @@ pub(crate) trait Transport {
     fn address(&self, input: &mut Input<'_>) -> u64;
     /// The stores by which a driver resets the device, accepts `features`, places its queues and starts it.
     fn start(&self, features: u64, queues: &[Rings]) -> Vec<Store>;
+    /// Stores that reach a register by another way.
+    fn detour(&self, _: &mut Input<'_>) -> Vec<Store> {
+        Vec::new()
+    }
     /// The device status.
     fn status(&self, bus: &Bus) -> u8;
     /// Checks what is true of registers after a reset of the machine.
@@ -36,7 +40,10 @@ const DRIVER_OK: u8 = 4;
 /// The device breaks one of these.
 pub(crate) fn play(mut input: Input<'_>, transport: &dyn Transport, model: Model, twins: [&Machine; 2]) {
     let rings = (0..model.queues()).map(|queue| Rings::orderly(queue, 64)).collect();
-    let mut guest = Guest { transport, offered: model.features(), twins, rings };
+    let mut guest = Guest { transport, model, twins, rings };
+    if input.flag() {
+        guest.start(&mut input);
+    }
     while !input.is_empty() {
         guest.step(&mut input);
     }
@@ -47,7 +54,7 @@ pub(crate) fn play(mut input: Input<'_>, transport: &dyn Transport, model: Model
 
 struct Guest<'a> {
     transport: &'a dyn Transport,
-    offered: u64,
+    model: Model,
     twins: [&'a Machine; 2],
     rings: Vec<Rings>,
 }
@@ -58,11 +65,11 @@ impl Guest<'_> {
             0..=2 => self.store(self.transport.address(input), &input.store()),
             3 | 4 => self.load(self.transport.address(input), input.width()),
             5 => self.start(input),
-            6..=8 => {
-                let rings = self.any_rings(input);
+            6 => {
+                let rings = self.rings[usize::from(input.u8()) % self.rings.len()];
                 self.both(input, |machine, input| rings.scribble(&machine.ram, input));
             }
-            9..=11 => self.request(input),
+            7..=11 => self.request(input),
             12..=14 => self.serve(),
             _ => match input.u8() {
                 0 => self.reset(),
@@ -70,13 +77,14 @@ impl Guest<'_> {
                     machine.device.pause();
                     machine.device.resume();
                 }),
-                _ => self.load(self.transport.address(input), 4),
+                _ => {
+                    for (address, bytes) in self.transport.detour(input) {
+                        self.store(address, &bytes);
+                        self.load(address, bytes.len());
+                    }
+                }
             },
         }
-    }
-
-    fn any_rings(&self, input: &mut Input<'_>) -> Rings {
-        self.rings[usize::from(input.u8() >> 1) % self.rings.len()]
     }
 
     /// Plays the same input on both.
@@ -101,11 +109,11 @@ impl Guest<'_> {
     }
 
     fn start(&mut self, input: &mut Input<'_>) {
-        let size = 1 << input.below(7);
+        let size = if input.u8() < 0xd0 { 64 } else { 1 << input.below(7) };
         for (queue, rings) in (0..).zip(&mut self.rings) {
             *rings = if input.u8() == 0xff { Rings::any(input, size) } else { Rings::orderly(queue, size) };
         }
-        let mut features = if input.u8() == 0xff { input.u64() } else { self.offered };
+        let mut features = if input.u8() == 0xff { input.u64() } else { self.model.features() };
         if input.flag() {
             features &= !(1 << 29);
         }
@@ -117,29 +125,18 @@ impl Guest<'_> {
         }
     }
 
-    /// A chain that looks like a request of some device: a header, data, room for an answer.
+    /// A chain that looks like what the device serves.
     fn request(&self, input: &mut Input<'_>) {
-        let rings = self.any_rings(input);
-        let first = u16::from(input.u8()) % 64;
-        let kind = input.choose(&[0_u8, 1, 4, 8, 11, 13, 0, 1, 6, 5]);
-        let header = [&[kind, 0, 0, 0, 0, 0, 0, 0], &input.below(130).to_le_bytes()[..]].concat();
-        let len = u32::from(input.u8() & 7) * 512;
-        let range = [
-            &input.below(130).to_le_bytes()[..],
-            &input.below(130).to_le_bytes()[..4],
-            &[input.u8() & 1, 0, 0, 0],
-        ]
-        .concat();
+        let first = input.u8().into();
         let at = BUFFERS + input.below(0x2000) / 16 * 16;
-        let data = match kind {
-            0 | 8 => (at + 0x40, len, true),
-            11 | 13 => (at + 0x20, 16, false),
-            _ => (at + 0x40, len, false),
+        let (queue, content, buffers) = match self.model {
+            Model::Block => block_request(input, at),
+            Model::Entropy => (0, vec![], vec![(at, u32::from(input.u16()), true)]),
+            Model::Console => console_buffer(input, at),
         };
         for machine in self.twins {
-            ram::store(&machine.ram, at, &header);
-            ram::store(&machine.ram, at + 0x20, &range);
-            rings.chain(&machine.ram, first, &[(at, 16, false), data, (at + 0x10, 1, true)]);
+            ram::store(&machine.ram, at, &content);
+            self.rings[queue].chain(&machine.ram, first, &buffers);
         }
     }
 
@@ -168,4 +165,31 @@ impl Guest<'_> {
             self.transport.check_reset(machine);
         }
     }
+}
+
+/// Which queue, what RAM holds at an address, the chain.
+type Request = (usize, Vec<u8>, Vec<(u64, u32, bool)>);
+
+/// Header, perhaps a range, data, room for the status; sectors around the end of the disk too.
+fn block_request(input: &mut Input<'_>, at: u64) -> Request {
+    let kind = input.choose(&[0_u8, 1, 4, 8, 11, 13, 0, 1, 0, 5]);
+    let mut content = vec![kind, 0, 0, 0, 0, 0, 0, 0];
+    content.extend(input.below(130).to_le_bytes());
+    content.extend(input.below(130).to_le_bytes());
+    content.extend([input.u8(), 0, 0, 0, input.u8() & 1, 0, 0, 0]);
+    let len = u32::from(input.u8() & 7) * 512;
+    let data = match kind {
+        0 | 8 => (at + 0x40, len, true),
+        11 | 13 => (at + 0x10, 16, false),
+        _ => (at + 0x40, len, false),
+    };
+    (usize::from(input.u8() == 0), content, vec![(at, 16, false), data, (at + 0x20, 1, true)])
+}
+
+/// A message, output, or room for either.
+fn console_buffer(input: &mut Input<'_>, at: u64) -> Request {
+    let queue = input.choose(&[0_usize, 1, 2, 3, 4, 5, 2, 3]);
+    let message = [input.u8() % 3, 0, 0, 0, input.u8() % 8, 0, input.choose(&[1, 1, 0, 2]), 0];
+    let len = if queue == 3 { 8 } else { u32::from(input.u16()) };
+    (queue, message.to_vec(), vec![(at, len, queue.is_multiple_of(2))])
 }
