@@ -1,8 +1,11 @@
 //! Which console a kernel has, found in its ELF file.
 
-use hv_core::boot::{
-    PayloadFile,
-    console::{ConsoleDriver, Transport, console_driver},
+use hv_core::{
+    boot::{
+        PayloadFile,
+        console::{ConsoleDriver, console_driver},
+    },
+    virtio::Transport,
 };
 
 use crate::{
