@@ -1,3 +1,5 @@
+//! A virtio device on each transport: breaches, resets, pauses.
+
 use std::{
     io::{self, Read},
     sync::mpsc,

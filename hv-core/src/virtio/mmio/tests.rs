@@ -1,3 +1,5 @@
+//! The MMIO transport's registers and its interrupt line.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The order of negotiation, and what a driver gets by breaking it.
+
 use super::*;
 use crate::testing::ram;
 

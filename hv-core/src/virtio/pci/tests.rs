@@ -1,3 +1,5 @@
+//! The PCI transport: capabilities, moving doorbells, vectors.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Workers lose no ring, serve nothing while paused, and fail once.
+
 use std::{
     sync::{
         Mutex,
