@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Probe {
     /// Any guest.
     Full,
-    /// Guests made for it; it interprets others, and not all of their instructions. Says which it failed at.
+    /// Guests made for it; it interprets others, and not all that they do. Says what it failed at.
     Interprets(String),
 }
 
@@ -29,6 +29,11 @@ impl fmt::Display for Probe {
     }
 }
 
+/// Whether KVM drives the processor's own virtualization: then it runs any guest, and needs no [`probe`].
+pub fn is_hardware_virtualization() -> bool {
+    arch::has_hardware_virtualization()
+}
+
 /// Runs a guest of a few instructions in 64-bit mode: CMPXCHG16B, and the interrupt of a timer. At most 2 seconds.
 ///
 /// # Errors
@@ -36,11 +41,11 @@ impl fmt::Display for Probe {
 pub fn probe() -> Result<Probe> {
     let guest = arch::ProbeGuest::new(&Kvm::open()?)?;
     let failure = attempt(guest.vcpu)?;
-    Ok(failure.map_or(Probe::Full, Probe::Interprets))
+    Ok(failure.map_or(Probe::Full, |step| Probe::Interprets(step.to_owned())))
 }
 
-/// Runs until each step reported itself; says at which step the guest failed, and how.
-fn attempt(mut vcpu: KvmVcpu) -> Result<Option<String>> {
+/// Runs until each step reported itself; says at which step the guest failed.
+fn attempt(mut vcpu: KvmVcpu) -> Result<Option<&'static str>> {
     let kick = vcpu.kick();
     let (ended, patience) = mpsc::channel::<()>();
     thread::scope(|scope| {
@@ -51,14 +56,15 @@ fn attempt(mut vcpu: KvmVcpu) -> Result<Option<String>> {
         });
         // Moved, so that however this ends the other thread ends too.
         let _ended = ended;
-        for (step, name) in (1..).zip(arch::PROBE_STEPS) {
+        for (step, name) in (1..).zip(arch::PROBE_STEPS.iter().copied()) {
             let how = match vcpu.run()? {
                 Exit::PioWrite { port: arch::PROBE_PORT, data } if data == [step] => continue,
                 Exit::Kicked => format!("nothing happened for {} s", PATIENCE.as_secs()),
                 Exit::Stop(Stop::Crash(reason)) => reason,
                 other => format!("unexpected {other:x?}"),
             };
-            return Ok(Some(format!("{name}: {how}")));
+            tracing::debug!("the probe fails at {name}: {how}");
+            return Ok(Some(name));
         }
         Ok(None)
     })

@@ -7,9 +7,7 @@ pub(crate) use value::{Console, Disk};
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-
-/// The most vCPUs of the machine type `hv-1`.
-const MOST_CPUS: u32 = 64;
+use hv_core::machine::MOST_CPUS;
 
 /// Runs Linux guests on KVM.
 #[derive(Debug, Parser)]

@@ -79,9 +79,9 @@ pub(crate) fn size() -> Option<(u16, u16)> {
     (size.ws_col != 0 && size.ws_row != 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// A process in the background that changes modes would be stopped by the shell.
+/// A process in the background that changes modes would be stopped. Only the controlling terminal has a background.
 fn in_foreground() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+    tcgetpgrp(stdin()).map_or(true, |group| group == getpgrp())
 }
 
 fn original() -> MutexGuard<'static, Option<Termios>> {
@@ -96,3 +96,6 @@ fn restore_on_panic() {
         report(info);
     }));
 }
+
+#[cfg(test)]
+mod tests;

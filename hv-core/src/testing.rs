@@ -5,7 +5,7 @@ mod chip;
 mod doorbells;
 pub mod driver;
 mod ram;
-mod rig;
+pub(crate) mod rig;
 pub mod scripted;
 
 pub use chip::RecordingChip;

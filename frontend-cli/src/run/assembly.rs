@@ -1,6 +1,6 @@
 //! From arguments and opened files to a machine, switched off.
 
-use std::{fs::File, os::fd::AsFd, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs::File, os::fd::AsFd, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use hv_core::{

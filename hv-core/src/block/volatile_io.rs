@@ -8,7 +8,7 @@ use std::{fs::File, io, os::fd::AsRawFd, ptr};
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
-use super::GuestBuffer;
+use super::{GuestBuffer, Segment};
 
 /// Pieces per system call. The smallest limit of a supported host is 1024; beyond this the calls cost nothing.
 const MAX_PIECES: usize = 128;
@@ -40,17 +40,24 @@ pub(super) fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io:
 fn transfer(direction: Direction, file: &File, mut offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
     let mut pieces = [NO_PIECE; MAX_PIECES];
     let mut count = 0;
-    let slices = buffer
-        .segments
-        .iter()
-        .flat_map(|segment| buffer.ram.get_slices(segment.address, segment.len as usize));
-    for slice in slices {
+    let mut add = |slice: &VolatileSlice<'_>| {
         if count == MAX_PIECES {
             offset += transfer_all(direction, file, offset, &mut pieces)?;
             count = 0;
         }
-        pieces[count] = piece(&slice.map_err(io::Error::other)?);
+        pieces[count] = piece(slice);
         count += 1;
+        io::Result::Ok(())
+    };
+    for &Segment { address, len } in buffer.segments {
+        // Nearly every segment lies within one region of RAM.
+        if let Ok(slice) = buffer.ram.get_slice(address, len as usize) {
+            add(&slice)?;
+            continue;
+        }
+        for slice in buffer.ram.get_slices(address, len as usize) {
+            add(&slice.map_err(io::Error::other)?)?;
+        }
     }
     transfer_all(direction, file, offset, &mut pieces[..count]).map(drop)
 }

@@ -72,6 +72,12 @@ impl Driver {
         Self { registers, ram, next_free: heap, features: 0, queues: Vec::new() }
     }
 
+    /// Goes on with other `registers` of the same device; its virtqueues are gone.
+    pub fn reconnect(&mut self, registers: Box<dyn Registers>) {
+        self.registers = registers;
+        self.queues.clear();
+    }
+
     /// Resets the device and agrees on the features that both it and `wanted` have, and the transport's.
     ///
     /// # Panics

@@ -32,6 +32,7 @@ pub enum TransportKind {
 
 /// A device under test.
 pub struct Rig {
+    kind: TransportKind,
     /// Its driver, which has done nothing yet.
     pub driver: Driver,
     /// The device as its machine sees it.
@@ -89,18 +90,19 @@ impl Rig {
             }
         };
         let bus = Arc::new(bus);
-        let pci = |interrupts| {
-            PciRegisters::new(bus.clone(), ECAM, SLOT, doorbells.clone(), chip.clone(), interrupts)
-        };
-        let registers: Box<dyn Registers> = match kind {
-            TransportKind::Mmio | TransportKind::MmioWatched => {
-                Box::new(MmioRegisters::new(bus.clone(), MMIO_BASE, doorbells.clone(), chip.clone(), GSI))
-            }
-            TransportKind::PciMsix => Box::new(pci(Interrupts::Msix)),
-            TransportKind::PciLine => Box::new(pci(Interrupts::Line(GSI))),
-        };
+        let registers = registers(kind, &bus, &doorbells, &chip);
         let driver = Driver::new(registers, ram.clone(), HEAP);
-        Self { driver, device, bus, chip, doorbells, ram }
+        Self { kind, driver, device, bus, chip, doorbells, ram }
+    }
+
+    /// Finds the device again, after the machine's reset.
+    pub fn reconnect(&mut self) {
+        let registers = self.registers();
+        self.driver.reconnect(registers);
+    }
+
+    fn registers(&self) -> Box<dyn Registers> {
+        registers(self.kind, &self.bus, &self.doorbells, &self.chip)
     }
 
     /// Runs `test` with a device of `make` on each kind of transport.
@@ -113,11 +115,32 @@ impl Rig {
 }
 
 /// A segment on `bus` with one device.
-fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
+pub(crate) fn segment(bus: &mut Bus, device: Arc<dyn PciDevice>) -> Arc<Segment> {
     let windows = Windows { low: 0xc000_0000..0xe000_0000, high: 448 << 30..512 << 30 };
     let mut segment = Segment::new(windows);
     segment.add(SLOT, device).expect("the segment is empty");
     let segment = Arc::new(segment);
     segment.connect(bus, ECAM).expect("the bus is empty");
     segment
+}
+
+/// The way of a driver to the device.
+pub(crate) fn registers(
+    kind: TransportKind,
+    bus: &Arc<Bus>,
+    doorbells: &SoftDoorbells,
+    chip: &Arc<RecordingChip>,
+) -> Box<dyn Registers> {
+    let (bus, doorbells, chip) = (bus.clone(), doorbells.clone(), chip.clone());
+    match kind {
+        TransportKind::Mmio | TransportKind::MmioWatched => {
+            Box::new(MmioRegisters::new(bus, MMIO_BASE, doorbells, chip, GSI))
+        }
+        TransportKind::PciMsix => {
+            Box::new(PciRegisters::new(bus, ECAM, SLOT, doorbells, chip, Interrupts::Msix))
+        }
+        TransportKind::PciLine => {
+            Box::new(PciRegisters::new(bus, ECAM, SLOT, doorbells, chip, Interrupts::Line(GSI)))
+        }
+    }
 }

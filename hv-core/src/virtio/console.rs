@@ -1,7 +1,7 @@
 //! The virtio console device (VIRTIO 1.2, 5.3): a terminal, and beside it named ports for other streams of bytes.
 //!
-//! With the terminal alone it offers no `MULTIPORT`: Linux before 6.15 reads the size in that feature's resize
-//! message with columns and rows exchanged, while the configuration space is understood by all.
+//! With the terminal alone it offers no `MULTIPORT`: Linux before its commit 5326ab737a47 reads the size in that
+//! feature's resize message with columns and rows exchanged; the configuration space is understood by all.
 
 mod control;
 mod port;

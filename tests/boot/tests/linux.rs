@@ -289,7 +289,8 @@ fn no_kernel_line_is_shown_twice() -> Result<()> {
         for line in ended.stdout.lines().filter(|line| line.starts_with('[')) {
             ensure!(seen.insert(line.trim_end()), "{kernel} showed twice: {line}\n{}", ended.stdout);
         }
-        ensure!(seen.len() > 50, "{kernel} showed only {} lines of its log:\n{}", seen.len(), ended.stdout);
+        // A virtio console shows the log from where its driver starts: Linux drops what was before.
+        ensure!(seen.len() > 20, "{kernel} showed only {} lines of its log:\n{}", seen.len(), ended.stdout);
         ensure!(
             ended.stdout.contains("no hv.test= on the command line"),
             "no word of init's:\n{}",

@@ -113,7 +113,16 @@ fn names_are_whole_words_of_the_field() {
 
 #[test]
 fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
-    for folder in ["hv-core", "backend-kvm", "frontend-cli", "tests/boot", "tests/tidy"] {
+    for folder in [
+        "hv-core",
+        "backend-kvm",
+        "frontend-cli",
+        "tests/bench",
+        "tests/boot",
+        "tests/conformance",
+        "tests/fuzz",
+        "tests/tidy",
+    ] {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{folder} has lints of its own");
         assert!(manifest.contains("license.workspace = true"), "{folder} has a licence of its own");

@@ -11,6 +11,16 @@ const MISC_ENABLE: (u32, u64) = (0x1a0, 1);
 /// `IA32_MTRR_DEF_TYPE`: MTRRs enabled, all memory write-back. Firmware sets it so.
 const MTRR_DEFAULT_TYPE: (u32, u64) = (0x2ff, 0x806);
 
+/// The memory type ranges, variable and fixed, and the default type: not in every kernel's list of what to save.
+const MEMORY_TYPES: [std::ops::RangeInclusive<u32>; 5] =
+    [0x200..=0x20f, 0x250..=0x250, 0x258..=0x259, 0x268..=0x26f, MTRR_DEFAULT_TYPE.0..=MTRR_DEFAULT_TYPE.0];
+
+/// All that a reset brings back: KVM's list of what to save, and what is missing there.
+pub(super) fn with_memory_types(saved: &[u32]) -> Vec<u32> {
+    let missing = MEMORY_TYPES.into_iter().flatten().filter(|index| !saved.contains(index));
+    saved.iter().copied().chain(missing).collect()
+}
+
 /// What firmware leaves behind.
 pub(super) fn firmware() -> Vec<kvm_msr_entry> {
     [MISC_ENABLE, MTRR_DEFAULT_TYPE]

@@ -54,7 +54,7 @@ impl Template {
             vcpus,
             xsave: kvm.check_extension(Cap::Xsave) && largest <= size_of::<kvm_xsave>(),
             xcrs: kvm.check_extension(Cap::Xcrs),
-            saved_msrs: saved.as_slice().to_vec(),
+            saved_msrs: msr::with_memory_types(saved.as_slice()),
             readable_msrs: OnceLock::new(),
         })
     }

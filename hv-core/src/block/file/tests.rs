@@ -1,3 +1,5 @@
+//! Raw image files: what is read, written, locked and refused.
+
 use std::{fs, io::Write, sync::Mutex};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

@@ -1,3 +1,5 @@
+//! Guest RAM and file exchange bytes, whatever the pieces and the host's calls.
+
 use std::os::unix::fs::FileExt;
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};

@@ -1,3 +1,5 @@
+//! Two consoles on one screen: each log record once, all else as it came.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

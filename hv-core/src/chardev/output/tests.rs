@@ -1,3 +1,5 @@
+//! Output whose reader is slow, gone or closed.
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The scripted backend keeps the contract that machines rely on.
+
 use std::{
     sync::{Arc, mpsc},
     thread,

@@ -2,9 +2,12 @@
 
 use std::{io, mem, sync::Arc, time::Instant};
 
-use vm_memory::Bytes;
+use vm_memory::{Bytes, GuestMemoryBackend};
 
-use super::request::{self, Action, Lists, Request, SERIAL_LEN, Status};
+use super::{
+    look_out::LookOut,
+    request::{self, Action, Lists, Request, SERIAL_LEN, Status},
+};
 use crate::{
     block::{BlockBackend, GuestBuffer},
     io::{EventLoop, Ready},
@@ -14,7 +17,7 @@ use crate::{
 
 /// Requests taken before any is answered: enough to find runs and to spare interrupts, few enough that
 /// the driver goes on preparing others meanwhile.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// Buffers of a batch from which on no more requests are taken.
 const BATCH_SEGMENTS: usize = 1024;
@@ -29,6 +32,7 @@ pub(super) struct Worker {
     server: Server,
     requests: Vec<Request>,
     lists: Lists,
+    look_out: LookOut,
 }
 
 /// What requests are done with.
@@ -59,6 +63,7 @@ impl Worker {
             server: Server { name, ram, serial, disk, limits, write_through, complained: None },
             requests: Vec::new(),
             lists: Lists::default(),
+            look_out: LookOut::new(),
         }
     }
 
@@ -100,7 +105,8 @@ impl Worker {
     fn give_back(&mut self, request: &Request, status: Status) -> Result<(), QueueError> {
         self.server
             .ram
-            .write_obj(status as u8, request.status)
+            .get_slice(request.status, 1)
+            .and_then(|byte| Ok(byte.write_obj(status as u8, 0)?))
             .map_err(|error| self.virtqueue.error(error.to_string()))?;
         let written = match request.action {
             // Bytes written at the start of the buffers (2.7.8.2): the status byte counts if nothing is left out before it.
@@ -134,6 +140,9 @@ impl QueueWorker for Worker {
                 // Others may want this thread; the queue's own bell brings it back.
                 event_loop.bell(u8::try_from(self.queue[0]).unwrap_or_default()).ring();
                 return Ok(());
+            }
+            if self.look_out.look(|| self.virtqueue.has_available()) {
+                continue;
             }
             if !self.virtqueue.enable_doorbell()? {
                 return Ok(());

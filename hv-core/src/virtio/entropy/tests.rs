@@ -1,3 +1,5 @@
+//! The entropy device as its driver sees it.
+
 use std::io::Read;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Virtqueues against a driver that is right, and against ones that are not.
+
 use std::sync::Mutex;
 
 use super::*;

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::boot::{
-    console::{Transport, console_driver},
-    testing::SETUP_SIZE,
+use crate::{
+    boot::{console::console_driver, testing::SETUP_SIZE},
+    virtio::Transport,
 };
 
 fn refusal(kernel: &[u8]) -> String {

@@ -1,3 +1,5 @@
+//! Disk requests as drivers frame them, and what is refused.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

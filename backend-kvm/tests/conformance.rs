@@ -1,0 +1,15 @@
+//! The conformance suite on this host's KVM.
+
+use std::process::ExitCode;
+
+use backend_kvm::{Kvm, Probe, probe};
+use hv_conformance::Host;
+
+fn main() -> ExitCode {
+    let host = match probe() {
+        Ok(Probe::Full) => Host::Full,
+        Ok(interprets @ Probe::Interprets(_)) => Host::Partial(interprets.to_string()),
+        Err(error) => Host::Missing(error.to_string()),
+    };
+    hv_conformance::run::<Kvm>(&host)
+}

@@ -1,0 +1,13 @@
+//! Tests of the `hv` command as a child process: what it answers to words, files and hosts that are wrong, and that
+//! it changes nothing on disk. They are here and not in a package of their own because only the package of a binary
+//! is told where Cargo built it.
+
+mod bad_input;
+mod child;
+mod guest;
+mod harness;
+mod words;
+
+fn main() -> std::process::ExitCode {
+    harness::run(&[words::CASES, bad_input::CASES, guest::CASES].concat())
+}
