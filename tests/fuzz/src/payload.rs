@@ -116,7 +116,7 @@ fn check_low_memory(ram: &GuestRam) {
     let mut address = 0;
     for range in LOW_MEMORY.iter().chain([&(MIB..MIB)]) {
         let between = usize::try_from(address).expect("small")..usize::try_from(range.start).expect("small");
-        assert!(low[between].iter().all(|byte| *byte == 0), "low memory before {:#x}", range.start);
+        assert!(low[between.clone()] == vec![0; between.len()], "low memory before {:#x}", range.start);
         address = range.end;
     }
 }

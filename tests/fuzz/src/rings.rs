@@ -46,7 +46,7 @@ impl Rings {
         let slots = u64::from(self.size).max(1);
         match input.u8() % 10 {
             0..=2 => {
-                let at = self.descriptors + input.below(slots) * DESCRIPTOR_SIZE;
+                let at = self.descriptors.wrapping_add(input.below(slots) * DESCRIPTOR_SIZE);
                 ram::store(ram, at, &descriptor(input, slots));
             }
             // A descriptor in an indirect table, where `descriptor` puts them.
@@ -55,9 +55,9 @@ impl Rings {
                 ram::store(ram, at, &descriptor(input, 32));
             }
             4 | 5 => self.offer(ram, input.below(slots + 1)),
-            6 => ram::store(ram, self.available + 2, &input.u16().to_le_bytes()),
+            6 => ram::store(ram, self.available.wrapping_add(2), &input.u16().to_le_bytes()),
             7 => {
-                let at = self.available + 4 + input.below(slots + 1) * 2;
+                let at = self.available.wrapping_add(4 + input.below(slots + 1) * 2);
                 ram::store(ram, at, &input.u16().to_le_bytes());
             }
             8 => ram::store(ram, self.available, &input.below(4).to_le_bytes()[..2]),
@@ -88,7 +88,8 @@ impl Rings {
             let next = if position < buffers.len() { NEXT } else { 0 };
             let flags = next | if *writable { WRITE } else { 0 };
             let bytes = encode(*address, *len, flags, (index + 1) % self.size.max(1));
-            let at = self.descriptors + u64::from(index % self.size.max(1)) * DESCRIPTOR_SIZE;
+            let slot = u64::from(index % self.size.max(1));
+            let at = self.descriptors.wrapping_add(slot * DESCRIPTOR_SIZE);
             ram::store(ram, at, &bytes);
         }
         self.offer(ram, first.into());

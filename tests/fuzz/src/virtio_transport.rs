@@ -120,8 +120,11 @@ impl Guest<'_> {
         if input.u8() == 0 {
             features &= !(1 << 28);
         }
-        for (address, bytes) in self.transport.start(features, &self.rings) {
-            self.store(address, &bytes);
+        let stores = self.transport.start(features, &self.rings);
+        for machine in self.twins {
+            let quiet = Snapshot::of(&machine.ram);
+            stores.iter().for_each(|(address, bytes)| machine.bus.write(*address, bytes));
+            quiet.assert_same(&machine.ram, &[], "the start of a device");
         }
     }
 
