@@ -81,6 +81,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
     ) -> anyhow::Result<Self> {
         let facts = hypervisor.facts()?;
         let plan = V::Arch::plan(&facts, config)?;
+        let slots = board::slots(&parts.virtio)?;
         let ram = memory::allocate(&plan.ram)?;
         let vm = hypervisor.create_vm(&VmPlan::<ArchOf<H>> { vcpus: config.cpus, irq: plan.irq })?;
         for region in memory::regions(&ram) {
@@ -88,11 +89,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         }
         let control = Arc::new(Control::new(bell));
         let Parts { payload, serial, clock, virtio } = parts;
-        let shape = Shape {
-            config: config.clone(),
-            ram: plan.ram,
-            slots: virtio.iter().map(|(slot, _)| *slot).collect(),
-        };
+        let shape = Shape { config: config.clone(), ram: plan.ram, slots };
         let surroundings = Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host() };
         let kit = Kit::new(&shape, vm.irq_chip(), surroundings, control.clone());
         let Furnished { memory, ports, devices, power_button, serial_input } =
