@@ -273,3 +273,6 @@ impl<V: Vm<Arch: Board>> fmt::Debug for Machine<V> {
         f.debug_struct("Machine").field("config", &self.shape.config).field("state", &self.state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
