@@ -9,7 +9,7 @@ mod field;
 mod foreign;
 mod initrd;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod x86_64;
 
 use std::{

@@ -38,7 +38,7 @@ use crate::{
 /// What a machine is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Switched off, never started.
+    /// Switched off: not started yet, or a reset could not load the payload.
     Off,
     /// Its cores run the guest.
     Running,
@@ -81,6 +81,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
     ) -> anyhow::Result<Self> {
         let facts = hypervisor.facts()?;
         let plan = V::Arch::plan(&facts, config)?;
+        let slots = board::slots(&parts.virtio)?;
         let ram = memory::allocate(&plan.ram)?;
         let vm = hypervisor.create_vm(&VmPlan::<ArchOf<H>> { vcpus: config.cpus, irq: plan.irq })?;
         for region in memory::regions(&ram) {
@@ -88,11 +89,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         }
         let control = Arc::new(Control::new(bell));
         let Parts { payload, serial, clock, virtio } = parts;
-        let shape = Shape {
-            config: config.clone(),
-            ram: plan.ram,
-            slots: virtio.iter().map(|(slot, _)| *slot).collect(),
-        };
+        let shape = Shape { config: config.clone(), ram: plan.ram, slots };
         let surroundings = Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host() };
         let kit = Kit::new(&shape, vm.irq_chip(), surroundings, control.clone());
         let Furnished { memory, ports, devices, power_button, serial_input } =
@@ -135,13 +132,13 @@ impl<V: Vm<Arch: Board>> Machine<V> {
             let thread = thread::Builder::new()
                 .name(format!("vcpu{index}"))
                 .stack_size(CORE_STACK)
-                .spawn(move || core.live(&made))
+                .spawn(move || core.live(made))
                 .context("cannot start a vCPU thread")?;
             self.cores.push(thread);
         }
         drop(made);
-        for result in results.iter().take(self.cores.len()) {
-            result?;
+        for _ in &self.cores {
+            results.recv().context("a vCPU thread died")??;
         }
         Ok(self.vm.seal()?)
     }
@@ -183,7 +180,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         self.state = State::Paused;
     }
 
-    /// Goes on after [`pause`](Self::pause).
+    /// Goes on after [`pause`](Self::pause). A guest that has ended does not: its event says so.
     ///
     /// # Errors
     /// The machine is not paused.
@@ -201,14 +198,14 @@ impl<V: Vm<Arch: Board>> Machine<V> {
     /// afresh, and the guest started.
     ///
     /// # Errors
-    /// The machine never ran or has ended, or the payload cannot be loaded any more.
+    /// The machine never ran or has ended, or the payload cannot be loaded any more; then it is off, and
+    /// [`start`](Self::start) tries again.
     pub fn reset(&mut self) -> anyhow::Result<()> {
         match self.state {
             State::Running => self.hold(),
             State::Paused => {}
             State::Off | State::Stopped => bail!("the machine is not on"),
         }
-        self.control.clear_events();
         self.vm.reset()?;
         for device in &self.devices {
             device.reset();
@@ -216,6 +213,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         for device in &self.devices {
             device.resume();
         }
+        self.state = State::Off;
         self.power_on()
     }
 
@@ -275,3 +273,6 @@ impl<V: Vm<Arch: Board>> fmt::Debug for Machine<V> {
         f.debug_struct("Machine").field("config", &self.shape.config).field("state", &self.state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

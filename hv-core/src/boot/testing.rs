@@ -8,34 +8,34 @@ use std::{
 use super::PayloadFile;
 
 /// An open file with `bytes` and no name.
-pub(super) fn file(bytes: &[u8]) -> File {
+pub(crate) fn file(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();
     file
 }
 
-pub(super) fn kernel(bytes: &[u8]) -> PayloadFile {
+pub(crate) fn kernel(bytes: &[u8]) -> PayloadFile {
     PayloadFile::kernel(file(bytes), "vmlinuz")
 }
 
-pub(super) fn initrd(bytes: &[u8]) -> PayloadFile {
+pub(crate) fn initrd(bytes: &[u8]) -> PayloadFile {
     PayloadFile::initrd(file(bytes), "initrd.img")
 }
 
-pub(super) fn put(image: &mut [u8], offset: usize, bytes: &[u8]) {
+pub(crate) fn put(image: &mut [u8], offset: usize, bytes: &[u8]) {
     image[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
 
 /// Physical address at which [`bzimage`] wants to be.
-pub(super) const PREFERRED: u64 = 0x20_0000;
+pub(crate) const PREFERRED: u64 = 0x20_0000;
 /// Offset of the packed kernel in [`bzimage`].
-pub(super) const SETUP_SIZE: usize = 1024;
+pub(crate) const SETUP_SIZE: usize = 1024;
 /// Size of the packed kernel in [`bzimage`].
-pub(super) const PACKED: u16 = 0x1230;
+pub(crate) const PACKED: u16 = 0x1230;
 
 /// A bzImage of protocol 2.15 whose packed kernel is a pattern.
-pub(super) fn bzimage() -> Vec<u8> {
+pub(crate) fn bzimage() -> Vec<u8> {
     let mut image = vec![0; SETUP_SIZE];
     put(&mut image, 0x1f1, &[1]);
     put(&mut image, 0x1f4, &u32::from(PACKED / 16).to_le_bytes());
@@ -53,24 +53,24 @@ pub(super) fn bzimage() -> Vec<u8> {
     image
 }
 
-pub(super) fn pattern(size: usize) -> Vec<u8> {
+pub(crate) fn pattern(size: usize) -> Vec<u8> {
     (1..=251).cycle().take(size).collect()
 }
 
 /// A `PT_LOAD` or `PT_NOTE` segment to make.
 #[derive(Debug, Clone)]
-pub(super) struct MakeSegment {
-    pub(super) kind: u32,
-    pub(super) address: u64,
-    pub(super) bytes: Vec<u8>,
-    pub(super) memory_size: u64,
+pub(crate) struct MakeSegment {
+    pub(crate) kind: u32,
+    pub(crate) address: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) memory_size: u64,
 }
 
-pub(super) fn load(address: u64, bytes: Vec<u8>, memory_size: u64) -> MakeSegment {
+pub(crate) fn load(address: u64, bytes: Vec<u8>, memory_size: u64) -> MakeSegment {
     MakeSegment { kind: 1, address, bytes, memory_size }
 }
 
-pub(super) fn note(owner: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
+pub(crate) fn note(owner: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
     let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
     let mut note = [size(owner) + 1, size(description), kind].map(u32::to_le_bytes).concat();
     note.extend(owner);
@@ -80,13 +80,13 @@ pub(super) fn note(owner: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
     note
 }
 
-pub(super) fn notes(notes: &[Vec<u8>]) -> MakeSegment {
+pub(crate) fn notes(notes: &[Vec<u8>]) -> MakeSegment {
     let bytes = notes.concat();
     MakeSegment { kind: 4, address: 0, memory_size: bytes.len() as u64, bytes }
 }
 
 /// An x86_64 executable without section headers.
-pub(super) fn elf(entry: u64, segments: &[MakeSegment]) -> Vec<u8> {
+pub(crate) fn elf(entry: u64, segments: &[MakeSegment]) -> Vec<u8> {
     let mut image = vec![0; 64 + 56 * segments.len()];
     put(&mut image, 0, b"\x7fELF\x02\x01\x01");
     put(&mut image, 0x10, b"\x02\x00\x3e\x00\x01");
@@ -107,12 +107,12 @@ pub(super) fn elf(entry: u64, segments: &[MakeSegment]) -> Vec<u8> {
 }
 
 /// The PVH entry of [`vmlinux`].
-pub(super) const PVH_ENTRY: u64 = 0x10_0040;
+pub(crate) const PVH_ENTRY: u64 = 0x10_0040;
 /// The 64-bit entry of [`vmlinux`].
-pub(super) const ENTRY: u64 = 0x10_0080;
+pub(crate) const ENTRY: u64 = 0x10_0080;
 
 /// An ELF kernel with both entries, two segments and some bss, that says it is Linux.
-pub(super) fn vmlinux() -> Vec<u8> {
+pub(crate) fn vmlinux() -> Vec<u8> {
     let segments = [
         load(0x10_0000, pattern(5000), 5000),
         load(0x10_2000, pattern(100), 9000),

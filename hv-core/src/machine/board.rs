@@ -4,6 +4,8 @@ pub mod x86_64;
 
 use std::{collections::BTreeMap, io::Write, sync::Arc, time::SystemTime};
 
+use anyhow::ensure;
+
 use super::MachineConfig;
 use crate::{
     arch::Arch,
@@ -76,6 +78,22 @@ pub struct Parts {
 
 /// Virtio devices, with the slot of each.
 pub type VirtioDevices = Vec<(u8, Box<dyn VirtioDevice>)>;
+
+/// The slots of `virtio`. A slot is a PCI device number, whatever the transport; 0 is the host bridge's.
+///
+/// # Errors
+/// There is no such slot, or two devices are for the same.
+pub(super) fn slots(virtio: &VirtioDevices) -> anyhow::Result<Vec<u8>> {
+    let mut slots = Vec::new();
+    for &(slot, _) in virtio {
+        ensure!((1..=LAST_SLOT).contains(&slot), "slot {slot} is not between 1 and {LAST_SLOT}");
+        ensure!(!slots.contains(&slot), "two devices are for slot {slot}");
+        slots.push(slot);
+    }
+    Ok(slots)
+}
+
+const LAST_SLOT: u8 = 31;
 
 /// The wall clock that the guest's real-time clock starts from.
 pub type WallClock = Box<dyn Fn() -> SystemTime + Send + Sync>;

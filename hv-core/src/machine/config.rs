@@ -7,7 +7,7 @@ use crate::virtio::Transport;
 pub struct MachineConfig {
     /// Number of vCPUs, 1 to [`MOST_CPUS`].
     pub cpus: u32,
-    /// RAM in bytes, a multiple of 2 MiB.
+    /// RAM in bytes, a multiple of [`GRANULE`](crate::memory::GRANULE).
     pub memory: u64,
     /// How virtio devices are found and driven.
     pub transport: Transport,

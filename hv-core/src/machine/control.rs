@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use crate::{devices::PowerEvents, hypervisor::Kick, io::Bell};
@@ -15,7 +16,7 @@ pub(super) enum Order {
     Run,
     /// Stay out of the guest.
     Hold,
-    /// Go back to the state at power-on.
+    /// Go back to the state at power-on. Only after [`Hold`](Self::Hold).
     Reset,
     /// End the thread.
     End,
@@ -41,14 +42,21 @@ pub(super) struct Control<K> {
     bell: Bell,
 }
 
+/// A core that orders are for.
+pub(super) struct Enrolled<'a, K: Kick>(&'a Control<K>);
+
 struct Inner<K> {
     order: Order,
     /// Counts orders.
     epoch: u64,
-    /// Cores that carried the current order out.
+    /// Cores that live.
+    cores: usize,
+    /// Those of them that carried the current order out.
     done: usize,
     kicks: Vec<K>,
     events: VecDeque<Event>,
+    /// An event came since the last reset: the guest must not go on.
+    ended: bool,
 }
 
 /// At most this many events wait: the cores are held at the first, so more can only come from a race.
@@ -57,8 +65,15 @@ const MOST_EVENTS: usize = 16;
 impl<K: Kick> Control<K> {
     /// Cores start out held.
     pub(super) fn new(bell: Bell) -> Self {
-        let inner =
-            Inner { order: Order::Hold, epoch: 0, done: 0, kicks: Vec::new(), events: VecDeque::new() };
+        let inner = Inner {
+            order: Order::Hold,
+            epoch: 0,
+            cores: 0,
+            done: 0,
+            kicks: Vec::new(),
+            events: VecDeque::new(),
+            ended: false,
+        };
         Self { inner: Mutex::new(inner), changed: Condvar::new(), bell }
     }
 
@@ -66,17 +81,30 @@ impl<K: Kick> Control<K> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A core joins.
-    pub(super) fn enroll(&self, kick: K) {
-        self.lock().kicks.push(kick);
+    /// A core joins, until what this returns is dropped on its thread.
+    pub(super) fn enroll(&self, kick: K) -> Enrolled<'_, K> {
+        let mut inner = self.lock();
+        inner.cores += 1;
+        inner.kicks.push(kick);
+        Enrolled(self)
     }
 
     /// Gives `order` and returns when every core has carried it out ([`Order::Run`]: at once).
+    ///
+    /// A guest that has ended does not run, and a reset forgets all that happened before it.
     pub(super) fn command(&self, order: Order) {
         let mut inner = self.lock();
+        match order {
+            Order::Run if inner.ended => return,
+            Order::Reset => {
+                inner.ended = false;
+                inner.events.clear();
+            }
+            _ => {}
+        }
         inner.give(order);
         self.changed.notify_all();
-        while order != Order::Run && inner.done < inner.kicks.len() {
+        while order != Order::Run && inner.done < inner.cores {
             inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -103,6 +131,7 @@ impl<K: Kick> Control<K> {
     /// Holds every core and tells the machine why.
     pub(super) fn report(&self, event: Event) {
         let mut inner = self.lock();
+        inner.ended = true;
         if inner.order == Order::Run {
             inner.give(Order::Hold);
         }
@@ -118,11 +147,6 @@ impl<K: Kick> Control<K> {
     pub(super) fn take_event(&self) -> Option<Event> {
         self.lock().events.pop_front()
     }
-
-    /// Forgets events of the time before a reset.
-    pub(super) fn clear_events(&self) {
-        self.lock().events.clear();
-    }
 }
 
 impl<K: Kick> Inner<K> {
@@ -132,6 +156,18 @@ impl<K: Kick> Inner<K> {
         self.done = 0;
         for kick in &self.kicks {
             kick.kick();
+        }
+    }
+}
+
+impl<K: Kick> Drop for Enrolled<'_, K> {
+    /// Nobody waits for a core that is gone, were it by a panic.
+    fn drop(&mut self) {
+        self.0.lock().cores -= 1;
+        self.0.changed.notify_all();
+        if thread::panicking() {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            self.0.report(Event::Crash(format!("{name}: its thread panicked")));
         }
     }
 }
@@ -151,3 +187,6 @@ impl<K> fmt::Debug for Control<K> {
         f.write_str("Control")
     }
 }
+
+#[cfg(test)]
+mod tests;

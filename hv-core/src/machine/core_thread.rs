@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
+use anyhow::anyhow;
+
 use super::{
     control::{Control, Event, Order},
     exit_counts::ExitCounts,
@@ -29,16 +31,18 @@ pub(super) struct Core<V: Vm> {
 
 impl<V: Vm> Core<V> {
     /// The thread's body. `made` hears whether the core could be made.
-    pub(super) fn live(self, made: &mpsc::Sender<Result<()>>) {
+    pub(super) fn live(self, made: mpsc::Sender<anyhow::Result<()>>) {
+        // Nobody listens any more once one of the cores could not be made.
         let mut vcpu = match self.vm.create_vcpu(self.index) {
             Ok(vcpu) => vcpu,
             Err(error) => {
-                let _ = made.send(Err(error));
+                let _ = made.send(Err(anyhow!("vCPU {}: {error}", self.index)));
                 return;
             }
         };
-        self.control.enroll(vcpu.kick());
+        let enrolled = self.control.enroll(vcpu.kick());
         let _ = made.send(Ok(()));
+        drop(made);
 
         let mut seen = 0;
         loop {
@@ -59,7 +63,7 @@ impl<V: Vm> Core<V> {
             }
         }
         drop(vcpu);
-        self.control.done(seen);
+        drop(enrolled);
     }
 
     /// Runs the guest until the machine has a new order or the guest cannot go on.

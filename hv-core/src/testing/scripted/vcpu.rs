@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,14 +12,19 @@ use std::{
 use super::{Script, Scripted, Step, vm::Memory};
 use crate::{
     arch::{X86_64, x86_64::CpuState},
-    hypervisor::{Exit, Kick, Result, Stop, Vcpu},
+    hypervisor::{Error, Exit, Kick, Result, Stop, Vcpu},
     testing::{RecordingChip, chip::State as ChipState},
 };
 
 /// A core.
 pub struct ScriptedVcpu {
+    index: u32,
     boots: VecDeque<Vec<Step>>,
-    steps: VecDeque<Step>,
+    /// What it does since the last power-on or reset, and how far it is.
+    boot: Vec<Step>,
+    at: usize,
+    /// It ran since then.
+    begun: bool,
     host: Scripted,
     memory: Arc<Memory>,
     state: CpuState,
@@ -28,10 +34,12 @@ pub struct ScriptedVcpu {
     pending: Option<Pending>,
 }
 
-/// A load whose answer is awaited.
-struct Pending {
-    what: String,
-    expected: Vec<u8>,
+/// What becomes of the access that the last exit handed out, once it is answered.
+enum Pending {
+    /// A load of the script.
+    Load { what: String, expected: Vec<u8> },
+    /// An access of so many bytes that the core's hand asked for.
+    Hand(usize),
 }
 
 /// Brings a scripted core back.
@@ -52,18 +60,36 @@ enum Outcome {
 }
 
 impl ScriptedVcpu {
-    pub(super) fn new(script: Script, host: Scripted, memory: Arc<Memory>) -> Self {
+    pub(super) fn new(index: u32, script: Script, host: Scripted, memory: Arc<Memory>) -> Self {
         let mut boots = VecDeque::from(script);
-        let steps = boots.pop_front().unwrap_or_default().into();
-        let kicked = Arc::default();
-        Self { boots, steps, host, memory, state: CpuState::default(), kicked, buffer: [0; 8], pending: None }
+        let boot = boots.pop_front().unwrap_or_default();
+        Self {
+            index,
+            boots,
+            boot,
+            at: 0,
+            begun: false,
+            host,
+            memory,
+            state: CpuState::default(),
+            kicked: Arc::default(),
+            buffer: [0; 8],
+            pending: None,
+        }
     }
 
-    /// Takes the answer to the last load; the line to crash with if it is another than expected.
+    /// Takes the answer to the last access; the line to crash with if it is another than expected.
     fn complete(&mut self) -> Option<String> {
-        let Pending { what, expected } = self.pending.take()?;
-        let found = self.buffer.split_at(expected.len()).0;
-        (found != expected).then(|| format!("{what} found {found:02x?}, not {expected:02x?}"))
+        match self.pending.take()? {
+            Pending::Load { what, expected } => {
+                let found = self.buffer.split_at(expected.len()).0;
+                (found != expected).then(|| format!("{what} found {found:02x?}, not {expected:02x?}"))
+            }
+            Pending::Hand(size) => {
+                self.host.hands.done(self.index, self.buffer.split_at(size).0.to_vec());
+                None
+            }
+        }
     }
 
     /// Goes through the script up to the step that needs the machine; nothing if the core was kicked before.
@@ -72,26 +98,67 @@ impl ScriptedVcpu {
             if self.kicked.swap(false, Ordering::SeqCst) {
                 return None;
             }
-            let Some(step) = self.steps.front().cloned() else {
-                self.halt(|_| false);
-                continue;
+            let Some(step) = self.boot.get(self.at).cloned() else {
+                match self.obey() {
+                    Some(step) => return Some(step),
+                    None => continue,
+                }
             };
+            if let Step::Again = step {
+                self.at = 0;
+                continue;
+            }
             match self.take(step) {
-                Outcome::Done => drop(self.steps.pop_front()),
+                Outcome::Done => self.at += 1,
                 Outcome::Kicked => {}
                 Outcome::Exit(step) => {
-                    self.steps.pop_front();
+                    self.at += 1;
                     return Some(step);
                 }
             }
         }
     }
 
+    /// Halts until a kick, or until its hand asks for something; that, if it needs the machine.
+    fn obey(&mut self) -> Option<Step> {
+        let Scripted { chip, hands, .. } = &self.host;
+        chip.wait_until(|_| hands.asks(self.index) || self.kicked.load(Ordering::SeqCst));
+        if !hands.asks(self.index) {
+            return None;
+        }
+        let step = hands.take(self.index)?;
+        let answer = match &step {
+            Step::Read(address, blank) => {
+                let mut found = blank.clone();
+                self.memory.load(*address, &mut found).then_some(found)
+            }
+            Step::Write(address, data) => self.store(*address, data).then(Vec::new),
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            hands.done(self.index, answer);
+            return None;
+        }
+        if let Step::Read(_, data)
+        | Step::Write(_, data)
+        | Step::PortRead(_, data)
+        | Step::PortWrite(_, data) = &step
+        {
+            self.pending = Some(Pending::Hand(data.len()));
+        }
+        Some(step)
+    }
+
+    /// Stores where no exit is needed; says whether that is so.
+    fn store(&self, address: u64, data: &[u8]) -> bool {
+        let value = data.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        self.memory.store(address, data) || self.host.doorbells.store(address, value)
+    }
+
     fn take(&self, step: Step) -> Outcome {
         match &step {
             Step::Write(address, data) => {
-                let value = data.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
-                if self.memory.store(*address, data) || self.host.doorbells.store(*address, value) {
+                if self.store(*address, data) {
                     return Outcome::Done;
                 }
             }
@@ -128,8 +195,16 @@ impl ScriptedVcpu {
 
     fn await_answer(&mut self, what: String, expected: Vec<u8>) -> &mut [u8] {
         let blank = vec![0; expected.len()];
-        self.pending = Some(Pending { what, expected });
+        self.pending.get_or_insert(Pending::Load { what, expected });
         self.hand_out(&blank)
+    }
+
+    /// Notes the registers with which the core begins; then the guest's code has changed them.
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.host.note_start(self.index, &self.state);
+            self.state.rip = !self.state.rip;
+        }
     }
 }
 
@@ -138,6 +213,7 @@ impl Vcpu for ScriptedVcpu {
     type Kick = ScriptedKick;
 
     fn run(&mut self) -> Result<Exit<'_>> {
+        self.begin();
         if let Some(line) = self.complete() {
             return Ok(Exit::Stop(Stop::Crash(line)));
         }
@@ -153,10 +229,11 @@ impl Vcpu for ScriptedVcpu {
                 let what = format!("read from port {port:#x}");
                 Exit::PioRead { port, data: self.await_answer(what, expected) }
             }
-            Step::WaitMsi(_) | Step::WaitLine(_) => unreachable!("a halt is over or kicked"),
+            Step::WaitMsi(_) | Step::WaitLine(_) | Step::Again => unreachable!("the walk goes past these"),
             Step::PowerOff => Exit::Stop(Stop::PowerOff),
             Step::Reset => Exit::Stop(Stop::Reset),
             Step::Crash(line) => Exit::Stop(Stop::Crash(line)),
+            Step::Fail(line) => return Err(Error::new("run", io::Error::other(line))),
         })
     }
 
@@ -167,7 +244,7 @@ impl Vcpu for ScriptedVcpu {
     /// An answer that is not as expected is then told by the next [`run`](Vcpu::run).
     fn state(&mut self) -> Result<CpuState> {
         if let Some(line) = self.complete() {
-            self.steps.push_front(Step::Crash(line));
+            self.boot.insert(self.at, Step::Crash(line));
         }
         Ok(self.state.clone())
     }
@@ -179,9 +256,13 @@ impl Vcpu for ScriptedVcpu {
 
     /// Goes on with what the script has for the next power-on.
     fn reset(&mut self) -> Result<()> {
+        self.host.check("reset", self.index)?;
         self.pending = None;
         self.state = CpuState::default();
-        self.steps = self.boots.pop_front().unwrap_or_default().into();
+        if std::mem::take(&mut self.begun) {
+            self.boot = self.boots.pop_front().unwrap_or_default();
+            self.at = 0;
+        }
         Ok(())
     }
 }

@@ -76,7 +76,8 @@ impl Vm for ScriptedVm {
                 IoError::other(format!("core {index} is taken or not planned")),
             ));
         }
-        Ok(ScriptedVcpu::new(self.script(index), self.host.clone(), Arc::clone(&self.memory)))
+        self.host.check("create_vcpu", index)?;
+        Ok(ScriptedVcpu::new(index, self.script(index), self.host.clone(), Arc::clone(&self.memory)))
     }
 
     fn seal(&self) -> Result<()> {
