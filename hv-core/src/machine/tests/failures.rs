@@ -13,7 +13,7 @@ fn a_core_that_cannot_be_made_refuses_the_machine() {
     for core in [0, 3, 7] {
         let host = refusing("create_vcpu", core);
         let devices = vec![console(CONSOLE), entropy(ENTROPY)];
-        let refused = Bench::assemble(host, config(Transport::Pci, 8), devices);
+        let refused = Bench::assemble(host, &config(Transport::Pci, 8), devices);
         let expected = format!("vCPU {core}: create_vcpu: the test refuses");
         assert_eq!(line(&refused.err().expect("a machine without a core")), expected);
     }
