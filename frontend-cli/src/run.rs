@@ -59,7 +59,8 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
     let parts = assembly::assemble(arguments, files, event_loop.bell(MACHINE))?;
     let (send, orders) = mpsc::channel();
     let ring = Ring { send, bell: event_loop.bell(ORDERS) };
-    Session { arguments, parts, event_loop, orders, asked: false }.run(&ring)
+    let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    Session { arguments, parts, event_loop, orders, deadline, asked: false }.run(&ring)
 }
 
 /// Passes orders to the session, from any thread.
@@ -94,13 +95,14 @@ struct Session<'a> {
     parts: Parts,
     event_loop: EventLoop,
     orders: Receiver<Order>,
+    /// When `--timeout` is over.
+    deadline: Option<Instant>,
     /// The power button was pressed.
     asked: bool,
 }
 
 impl Session<'_> {
     fn run(mut self, ring: &Ring) -> anyhow::Result<Code> {
-        let deadline = self.arguments.timeout.map(|timeout| Instant::now() + timeout);
         if let Some(name) = &self.parts.pty {
             message::line(&format!("the console is at {}", name.display()));
         }
@@ -111,18 +113,31 @@ impl Session<'_> {
         self.resize();
 
         self.parts.machine.start()?;
-        let code = loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let ended = self.serve();
+        match ended {
+            Ok(_) => self.finish(),
+            Err(_) => self.end(),
+        }
+        tracing::info!("exits: {}", self.parts.machine.exit_counts());
+        ended
+    }
+
+    /// Serves events and orders until the guest has ended; the exit code.
+    fn serve(&mut self) -> anyhow::Result<Code> {
+        loop {
+            let left = self.time_left();
             if left == Some(Duration::ZERO) {
-                break self.time_out();
+                return Ok(self.time_out());
             }
             self.event_loop.turn(left).context("cannot wait for the guest")?;
             if let Some(code) = self.turn()? {
-                break code;
+                return Ok(code);
             }
-        };
-        self.finish();
-        Ok(code)
+        }
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Starts to listen to signals and keys.
@@ -174,6 +189,7 @@ impl Session<'_> {
                 }
                 Event::Reset | Event::PowerOff => return Ok(Some(Code::SUCCESS)),
                 Event::Crash(why) => {
+                    // First what the guest said.
                     self.finish();
                     message::line(&format!("the guest crashed: {why}"));
                     return Ok(Some(ExitCode::GuestCrashed.into()));
@@ -196,21 +212,34 @@ impl Session<'_> {
         ExitCode::TimedOut.into()
     }
 
-    /// Ends a guest that may be waiting for a reader of its output.
+    /// Ends a guest that may be running, or waiting for a reader of its output.
     fn end(&mut self) {
         self.parts.output.finish(LAST_WORDS);
         self.parts.output.close();
         self.finish();
     }
 
-    /// Ends the machine and shows what it said last.
+    /// Ends a guest that has ended itself, or whose output is closed, and shows what it said last.
     fn finish(&mut self) {
+        // A core may be waiting for room in the output, and the machine would wait for the core.
+        self.show();
         self.parts.machine.stop();
-        // What has no room now is shown as soon as the reader makes some.
-        while self.parts.screen.flush().is_err() {
-            self.parts.output.finish(LAST_WORDS);
+        self.show();
+    }
+
+    /// Waits until the reader has all that the guest said, or nobody wants to wait for it any more.
+    fn show(&self) {
+        loop {
+            // What has no room now is shown as soon as the reader makes some.
+            let taken = self.parts.screen.flush().is_ok();
+            if self.parts.output.finish(LAST_WORDS) && taken {
+                return;
+            }
+            let told = self.orders.try_iter().any(|order| order != Order::Resize);
+            if told || self.time_left() == Some(Duration::ZERO) {
+                message::line("nobody reads what the guest said last; the rest of it is dropped");
+                self.parts.output.close();
+            }
         }
-        while !self.parts.output.finish(LAST_WORDS) {}
-        tracing::info!("exits: {}", self.parts.machine.exit_counts());
     }
 }

@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_guest_that_takes_too_long_is_124", || with_kvm(timeout)),
     ("a_reboot_is_a_new_start_or_the_end", || with_kvm(reboot)),
     ("piped_bytes_reach_the_guest_unchanged", || with_kvm(piped)),
+    ("a_reader_that_sleeps_holds_nothing_up_beyond_the_timeout", || with_kvm(unread)),
     ("a_second_signal_ends_a_guest_without_a_power_button", || with_kvm(signals)),
     ("keys_reach_the_guest_and_the_terminal_comes_back", || with_kvm(keys)),
     ("a_signal_gives_the_terminal_back", || with_kvm(signals_on_a_terminal)),
@@ -46,6 +47,8 @@ const HEADERS: u64 = 64 + 56;
 const GREET: &[u8] = b"\x66\xba\xfc\x03\xb0\x03\xee\x66\xba\xf8\x03\xb0\x3e\xee";
 /// Enters S5 through PM1 control (0x604), then spins.
 const POWER_OFF: &[u8] = b"\x66\xba\x04\x06\x66\xb8\x01\x34\x66\xef\xeb\xfe";
+/// Says `x` on COM1 so often that a pipe overflows, and the guest still need not wait.
+const TALK: &[u8] = b"\xb9\xa0\x86\x01\x00\x66\xba\xf8\x03\xb0\x78\xee\xff\xc9\x75\xfb";
 const SPIN: &[u8] = b"\xeb\xfe";
 /// An undefined instruction, without anyone to handle it: a triple fault.
 const CRASH: &[u8] = b"\x0f\x0b";
@@ -123,6 +126,21 @@ fn piped(folder: &Path) {
     stdin.write_all(b"\x01x\x03\x1a\r\nq").unwrap();
     drop(stdin);
     check(&child.wait_with_output().unwrap(), 0, &format!(">{text}\x01x\x03\x1a\r\n"));
+}
+
+fn unread(folder: &Path) {
+    let mut child = run(folder, &[GREET, TALK, POWER_OFF], &["--timeout", "5s"]).spawn().unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < PATIENCE, "hv waits for its reader for ever");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    // Where the host is slow, the guest did not come to its end in time.
+    assert!([Some(0), Some(124)].contains(&status.code()), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stdout.starts_with(b">xxx"));
 }
 
 fn signals(folder: &Path) {

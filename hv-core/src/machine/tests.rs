@@ -71,14 +71,14 @@ impl Bench {
 
     /// A machine with a console and a source of entropy on `host`.
     fn with(transport: Transport, cpus: u32, host: Scripted) -> Self {
-        Self::assemble(host, config(transport, cpus), vec![console(CONSOLE), entropy(ENTROPY)]).unwrap()
+        Self::assemble(host, &config(transport, cpus), vec![console(CONSOLE), entropy(ENTROPY)]).unwrap()
     }
 
-    fn assemble(host: Scripted, config: MachineConfig, virtio: VirtioDevices) -> anyhow::Result<Self> {
+    fn assemble(host: Scripted, config: &MachineConfig, virtio: VirtioDevices) -> anyhow::Result<Self> {
         let events = EventLoop::new()?;
         let serial = Arc::<Mutex<Vec<u8>>>::default();
         let parts = parts(WaitingSink::new(serial.clone()), virtio);
-        let machine = Machine::assemble(&host, &config, parts, events.bell(0))?;
+        let machine = Machine::assemble(&host, config, parts, events.bell(0))?;
         Ok(Self { host, machine, events, serial })
     }
 

@@ -16,7 +16,7 @@ const PLACES: [(u8, Kind); 5] =
 
 fn bench(transport: Transport) -> Bench {
     let devices = vec![console(1), entropy(2), disk(16), disk(17), disk(31)];
-    let mut bench = Bench::assemble(Scripted::default(), config(transport, 1), devices).unwrap();
+    let mut bench = Bench::assemble(Scripted::default(), &config(transport, 1), devices).unwrap();
     bench.machine.start().unwrap();
     bench
 }
@@ -78,7 +78,7 @@ fn slots_share_eight_interrupt_inputs() {
             [slot, slot.wrapping_sub(8), slot ^ 1].into_iter().filter(|slot| (1..32).contains(slot));
         for transport in [Transport::Pci, Transport::Mmio] {
             let devices = sources.clone().map(entropy).collect();
-            let mut bench = Bench::assemble(Scripted::default(), config(transport, 1), devices).unwrap();
+            let mut bench = Bench::assemble(Scripted::default(), &config(transport, 1), devices).unwrap();
             bench.machine.start().unwrap();
             let registers: Box<dyn Registers> = match transport {
                 Transport::Pci => Box::new(bench.function(slot, Interrupts::Line(gsi(slot)))),
@@ -95,7 +95,7 @@ fn slots_share_eight_interrupt_inputs() {
 fn ram_goes_around_the_hole() {
     let gib = 1 << 30;
     let config = MachineConfig { memory: 4 * gib, ..config(Transport::Pci, 1) };
-    let mut bench = Bench::assemble(Scripted::default(), config, Vec::new()).unwrap();
+    let mut bench = Bench::assemble(Scripted::default(), &config, Vec::new()).unwrap();
     bench.machine.start().unwrap();
     let memory = bench.memory();
     for (address, is_ram) in [

@@ -3,12 +3,12 @@
 use super::*;
 use crate::boot::Payload;
 
-fn refused(host: Scripted, config: MachineConfig, virtio: VirtioDevices) -> String {
+fn refused(host: Scripted, config: &MachineConfig, virtio: VirtioDevices) -> String {
     line(&Bench::assemble(host, config, virtio).err().expect("an impossible machine"))
 }
 
 fn refused_size(cpus: u32, memory: u64) -> String {
-    refused(Scripted::default(), MachineConfig { cpus, memory, transport: Transport::Pci }, Vec::new())
+    refused(Scripted::default(), &MachineConfig { cpus, memory, transport: Transport::Pci }, Vec::new())
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn numbers_of_vcpus() {
     }
     let mut host = Scripted::default();
     host.facts.max_vcpus = 8;
-    let many = refused(host, config(Transport::Pci, 9), Vec::new());
+    let many = refused(host, &config(Transport::Pci, 9), Vec::new());
     assert_eq!(many, "9 vCPUs are not possible here: give 1 to 8 by --cpus");
     let mut bench = Bench::new(64, vec![]);
     bench.machine.start().unwrap();
@@ -53,7 +53,7 @@ fn widths_of_addresses() {
     for bits in [0, 32, 38] {
         let expected =
             format!("this host's guests have {bits}-bit physical addresses; machine type hv-1 needs 39");
-        assert_eq!(refused(host(bits), config(Transport::Pci, 1), Vec::new()), expected);
+        assert_eq!(refused(host(bits), &config(Transport::Pci, 1), Vec::new()), expected);
     }
     for bits in [39, 52, 63, 64, 255] {
         Bench::with(Transport::Pci, 1, host(bits));
@@ -65,7 +65,7 @@ fn slots_of_virtio_devices() {
     for transport in [Transport::Pci, Transport::Mmio] {
         let refused = |slots: &[u8]| {
             let devices = slots.iter().map(|slot| entropy(*slot)).collect();
-            refused(Scripted::default(), config(transport, 1), devices)
+            refused(Scripted::default(), &config(transport, 1), devices)
         };
         assert_eq!(refused(&[1, 2, 1]), "two devices are for slot 1", "{transport:?}");
         for slot in [0, 32, 255] {
@@ -87,7 +87,7 @@ fn payloads_that_do_not_fit_are_refused_at_the_start() {
     bench.machine.start().unwrap();
 
     let small = MachineConfig { memory: 64 << 10, ..config(Transport::Pci, 1) };
-    let mut bench = Bench::assemble(Scripted::default(), small, Vec::new()).unwrap();
+    let mut bench = Bench::assemble(Scripted::default(), &small, Vec::new()).unwrap();
     line(&bench.machine.start().unwrap_err());
     assert_eq!(bench.machine.state(), State::Off);
 }

@@ -157,11 +157,7 @@ impl ScriptedVcpu {
 
     fn take(&self, step: Step) -> Outcome {
         match &step {
-            Step::Write(address, data) => {
-                if self.store(*address, data) {
-                    return Outcome::Done;
-                }
-            }
+            Step::Write(address, data) if self.store(*address, data) => return Outcome::Done,
             Step::Read(address, expected) => {
                 let mut found = vec![0; expected.len()];
                 if self.memory.load(*address, &mut found) {
