@@ -32,6 +32,8 @@ pub(super) struct Worker {
     server: Server,
     requests: Vec<Request>,
     lists: Lists,
+    /// Answered requests of the batch: head, and bytes written.
+    done: Vec<(u16, u32)>,
     look_out: LookOut,
 }
 
@@ -63,6 +65,7 @@ impl Worker {
             server: Server { name, ram, serial, disk, limits, write_through, complained: None },
             requests: Vec::new(),
             lists: Lists::default(),
+            done: Vec::new(),
             look_out: LookOut::new(),
         }
     }
@@ -94,28 +97,33 @@ impl Worker {
                     // Which of them failed is found by doing each alone.
                     _ => self.server.serve(request, &self.lists),
                 };
-                self.give_back(request, status)?;
+                let written = self.finish(request, status)?;
+                self.done.push((request.head, written));
             }
             rest = after;
         }
         self.requests = requests;
+        // All at once: the driver reads the ring, and each change takes its cache line from the driver's core.
+        for (head, written) in self.done.drain(..) {
+            self.virtqueue.push(head, written)?;
+        }
         self.virtqueue.signal()
     }
 
-    fn give_back(&mut self, request: &Request, status: Status) -> Result<(), QueueError> {
+    /// Writes the status byte; says how many bytes of the chain were written.
+    fn finish(&self, request: &Request, status: Status) -> Result<u32, QueueError> {
         self.server
             .ram
             .get_slice(request.status, 1)
             .and_then(|byte| Ok(byte.write_obj(status as u8, 0)?))
             .map_err(|error| self.virtqueue.error(error.to_string()))?;
-        let written = match request.action {
+        Ok(match request.action {
             // Bytes written at the start of the buffers (2.7.8.2): the status byte counts if nothing is left out before it.
             Action::Identify if status == Status::Ok && request.len > SERIAL_LEN => SERIAL_LEN,
             Action::Read(_) | Action::Identify if status == Status::Ok => request.len + 1,
             Action::Read(_) | Action::Identify => u32::from(request.len == 0),
             _ => 1,
-        };
-        self.virtqueue.push(request.head, written)
+        })
     }
 }
 
