@@ -9,7 +9,7 @@ cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
         mod x86_64;
         pub(crate) use x86_64::{
-            Chips, Core, Guest, PROBE_PORT, PROBE_STEPS, ProbeGuest, REQUIRED, Template, facts, location, set_state,
+            Chips, Core, Guest, PROBE_PORT, PROBE_STEPS, ProbeGuest, REQUIRED, Template, facts, has_hardware_virtualization, location, set_state,
             state,
         };
     } else {

@@ -15,6 +15,6 @@ mod vm;
 
 pub use kick::VcpuKick;
 pub use kvm::Kvm;
-pub use probe::{Probe, probe};
+pub use probe::{Probe, is_hardware_virtualization, probe};
 pub use vcpu::KvmVcpu;
 pub use vm::KvmVm;

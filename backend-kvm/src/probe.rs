@@ -29,6 +29,11 @@ impl fmt::Display for Probe {
     }
 }
 
+/// Whether KVM drives the processor's own virtualization: then it runs any guest, and needs no [`probe`].
+pub fn is_hardware_virtualization() -> bool {
+    arch::has_hardware_virtualization()
+}
+
 /// Runs a guest of a few instructions in 64-bit mode: CMPXCHG16B, and the interrupt of a timer. At most 2 seconds.
 ///
 /// # Errors

@@ -13,6 +13,11 @@ pub(crate) fn open() -> anyhow::Result<Kvm> {
     Ok(Kvm::open()?)
 }
 
+/// Whether stock guests are known to run without trying one.
+pub(crate) fn is_known_to_serve() -> bool {
+    backend_kvm::is_hardware_virtualization()
+}
+
 /// Runs a small guest to find out whether stock ones can run.
 pub(crate) fn trial() -> Trial {
     match backend_kvm::probe() {

@@ -19,7 +19,7 @@ use hv_core::{
 
 use crate::{
     args::{Accelerator, OnReboot, RunArguments},
-    backend::{self, Machine},
+    backend::Machine,
     config::{self, Files},
     doctor::Report,
     exit_code::ExitCode,
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
     let files = Files::open(arguments)?;
     config::check_memory(arguments.memory)?;
     if arguments.accel == Accelerator::Auto
-        && let Some(obstacle) = Report::new(backend::trial).obstacle()
+        && let Some(obstacle) = Report::brief().obstacle()
     {
         bail!("{obstacle}");
     }

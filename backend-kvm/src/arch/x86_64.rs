@@ -7,6 +7,8 @@ mod power_on;
 mod probe;
 mod registers;
 
+use std::{arch::x86_64::__cpuid, path::Path};
+
 pub(crate) use chips::Chips;
 use hv_core::{
     arch::x86_64::Facts,
@@ -43,6 +45,15 @@ pub(crate) fn facts(kvm: &Kvm) -> Result<Facts> {
         max_vcpus: u32::try_from(kvm.get_max_vcpus().min(MOST_VCPUS)).unwrap_or(1),
         physical_address_bits: cpuid::physical_address_bits(&supported),
     })
+}
+
+/// Whether the processor has VMX or SVM and KVM's module for it is there.
+pub(crate) fn has_hardware_virtualization() -> bool {
+    // CPUID.1:ECX.VMX (SDM vol. 3, 24.6) and CPUID 8000_0001H:ECX.SVM (APM vol. 2, 15.4).
+    let vmx = __cpuid(1).ecx >> 5 & 1 == 1;
+    let svm = __cpuid(0x8000_0000).eax > 0x8000_0000 && __cpuid(0x8000_0001).ecx >> 2 & 1 == 1;
+    let module = |name: &str| Path::new("/sys/module").join(name).exists();
+    vmx && module("kvm_intel") || svm && module("kvm_amd")
 }
 
 /// Where a core is, for messages.

@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_disk_that_another_hv_writes_is_refused", a_disk_that_another_hv_writes_is_refused),
     ("memory_that_the_host_does_not_have_is_refused", memory_that_the_host_does_not_have_is_refused),
     ("a_host_without_permission_for_kvm_is_refused", a_host_without_permission_for_kvm_is_refused),
+    ("a_host_without_kvm_is_refused", a_host_without_kvm_is_refused),
 ];
 
 /// Checks that each of the runs is refused with a line that holds the words, in an otherwise sound command line.
@@ -92,5 +93,25 @@ fn a_host_without_permission_for_kvm_is_refused() -> Outcome {
     }
     let line = refusal(&mut Folder::new().run(&["--kernel", "kernel"]), FAILED);
     assert!(line.contains("/dev/kvm"), "{line}");
+    Outcome::Passed
+}
+
+fn a_host_without_kvm_is_refused() -> Outcome {
+    // In a mount namespace of its own, an empty folder hides all devices.
+    let hidden = |words: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""]);
+        command.arg(env!("CARGO_BIN_EXE_hv")).args(words.split_whitespace());
+        command
+    };
+    if !hidden("--version").output().is_ok_and(|output| output.status.success()) {
+        return Outcome::Skipped("this user cannot hide /dev in a mount namespace".to_owned());
+    }
+    let folder = Folder::new();
+    let kernel = folder.path("kernel");
+    let line = refusal(&mut hidden(&format!("run --kernel {}", kernel.display())), FAILED);
+    assert!(line.contains("/dev/kvm: there is none"), "{line}");
+    let doctor = hidden("doctor").output().unwrap();
+    assert_eq!(doctor.status.code(), Some(FAILED));
     Outcome::Passed
 }

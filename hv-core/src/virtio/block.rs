@@ -1,6 +1,7 @@
 //! The virtio block device (VIRTIO 1.2, 5.2): a disk with as many request queues as the guest has vCPUs.
 
 mod config;
+mod look_out;
 pub mod request;
 mod worker;
 

@@ -167,8 +167,9 @@ impl Endpoint {
     /// Goes on after [`pause`](Self::pause).
     pub fn resume(&self) {
         let mut state = self.state();
-        state.paused = false;
-        self.start_workers(&mut state);
+        if std::mem::take(&mut state.paused) {
+            self.start_workers(&mut state);
+        }
     }
 
     /// The doorbells moved: has them watched where they are now.

@@ -179,6 +179,13 @@ impl Virtqueue {
         Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT != 0)
     }
 
+    /// Whether the driver has made chains available that were not taken yet; a broken ring says so in
+    /// [`pop`](Self::pop).
+    pub fn has_available(&self) -> bool {
+        let available = self.ring.avail_idx(&*self.ram, Ordering::Acquire);
+        available.is_ok_and(|index| index.0 != self.ring.next_avail())
+    }
+
     /// Asks for a doorbell at the next chain. True if one came before the driver could see that: look again.
     ///
     /// # Errors

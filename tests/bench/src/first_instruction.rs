@@ -1,9 +1,15 @@
 //! Exec to the first guest instruction: a kernel whose first instruction writes to the serial port.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, sync::Arc, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use hv_boot_tests::hv;
+use hv_core::{
+    arch::x86_64::IrqPlan,
+    hypervisor::{Access, Exit, Hypervisor, Vcpu, Vm, VmPlan},
+    memory::{self, RamLayout},
+};
+use vm_memory::{Bytes, GuestAddress};
 
 use crate::{Figures, time_to_line};
 
@@ -28,12 +34,40 @@ pub(crate) fn measure(runs: usize) -> Result<()> {
         times.push(time.as_secs_f64() * 1e3);
         child.wait()?;
     }
-    let (low, high) = times.range();
-    println!(
-        "| exec to the first guest instruction, seen on the console | {:.2} ms ({low:.2}–{high:.2}) |",
-        times.median()
-    );
+    let mut floor = Figures::default();
+    for _ in 0..runs {
+        floor.push(bare()?);
+    }
+    println!("| exec to the first guest instruction | median, ms (range) |");
+    println!("| --- | --- |");
+    for (name, figures) in [("hv, seen on its console", times), ("the host's own KVM calls alone", floor)] {
+        let (low, high) = figures.range();
+        println!("| {name} | {:.2} ({low:.2}–{high:.2}) |", figures.median());
+    }
     Ok(())
+}
+
+/// Milliseconds from opening KVM to the first exit of a guest of one core and 256 MiB: what no VMM can save.
+fn bare() -> Result<f64> {
+    let start = Instant::now();
+    let kvm = backend_kvm::Kvm::open()?;
+    let ram = memory::allocate(&RamLayout::new(256 << 20, 3 << 30..4 << 30, 448 << 30)?)?;
+    let vm = kvm.create_vm(&VmPlan { vcpus: 1, irq: IrqPlan })?;
+    for region in memory::regions(&ram) {
+        vm.map(Arc::clone(&region), Access::ReadWrite)?;
+    }
+    ram.write_slice(CODE, GuestAddress(0x1000))?;
+    let mut vcpu = vm.create_vcpu(0)?;
+    vm.seal()?;
+    let mut state = vcpu.state()?;
+    // The same bytes are 16-bit code that writes to some port within three instructions.
+    state.segments.cs.base = 0;
+    state.segments.cs.selector = 0;
+    state.rip = 0x1000;
+    vcpu.set_state(&state)?;
+    let exit = vcpu.run()?;
+    ensure!(matches!(exit, Exit::PioWrite { .. }), "the guest left by {exit:?}");
+    Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
 fn command(kernel: &Path) -> Result<Command> {

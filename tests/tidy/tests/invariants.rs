@@ -120,6 +120,7 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "tests/bench",
         "tests/boot",
         "tests/conformance",
+        "tests/fuzz",
         "tests/tidy",
     ] {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();

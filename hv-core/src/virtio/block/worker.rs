@@ -4,7 +4,10 @@ use std::{io, mem, sync::Arc, time::Instant};
 
 use vm_memory::{Bytes, GuestMemoryBackend};
 
-use super::request::{self, Action, Lists, Request, SERIAL_LEN, Status};
+use super::{
+    look_out::LookOut,
+    request::{self, Action, Lists, Request, SERIAL_LEN, Status},
+};
 use crate::{
     block::{BlockBackend, GuestBuffer},
     io::{EventLoop, Ready},
@@ -29,6 +32,7 @@ pub(super) struct Worker {
     server: Server,
     requests: Vec<Request>,
     lists: Lists,
+    look_out: LookOut,
 }
 
 /// What requests are done with.
@@ -59,6 +63,7 @@ impl Worker {
             server: Server { name, ram, serial, disk, limits, write_through, complained: None },
             requests: Vec::new(),
             lists: Lists::default(),
+            look_out: LookOut::new(),
         }
     }
 
@@ -135,6 +140,9 @@ impl QueueWorker for Worker {
                 // Others may want this thread; the queue's own bell brings it back.
                 event_loop.bell(u8::try_from(self.queue[0]).unwrap_or_default()).ring();
                 return Ok(());
+            }
+            if self.look_out.look(|| self.virtqueue.has_available()) {
+                continue;
             }
             if !self.virtqueue.enable_doorbell()? {
                 return Ok(());

@@ -88,7 +88,7 @@ fn nothing_left<H: Hypervisor>()
 where
     ArchOf<H>: Programs,
 {
-    for _ in 0..20 {
+    for _ in 0..4 {
         let (rig, vcpu) = Rig::<H>::with(Program::Spin, 0);
         let ram = Arc::clone(&rig.ram);
         let (chip, doorbells) = (rig.vm.irq_chip(), rig.vm.doorbell_host());

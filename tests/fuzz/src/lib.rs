@@ -1,0 +1,64 @@
+//! Fuzz targets: functions that play any bytes against the parts of the machine that hear guests, images and
+//! configurations, and that check what must be true whatever the bytes are.
+//!
+//! | target | what the bytes are | what must be true besides "no panic, no hang" |
+//! | --- | --- | --- |
+//! | [`virtqueue`] | queue layouts, descriptors, rings, calls | a chain is what a model of the protocol reads; only the used ring and writable buffers change; bounded chains; no interrupt for nothing |
+//! | [`virtio_mmio`] | register accesses, rings, requests to a block, entropy or console device | loads set every byte, equal machines stay equal; no RAM is touched before `DRIVER_OK` or by a register; bounded turns; a reset undoes all |
+//! | [`virtio_pci`] | the same over configuration space and BAR | the same; configuration space after a reset is that of power-on |
+//! | [`pci`] | ECAM and 0xcf8 accesses, BARs, MSI-X, INTx | accesses stay within BARs, BARs within windows; devices know where they are; no message when off; identity stays |
+//! | [`uart`] | register accesses, input | only stored bytes are transmitted; raised means pending; input is bounded |
+//! | [`cmos`] | register accesses, host time | the clock shows a date of the calendar |
+//! | [`i8042`] | register accesses | a reset only if asked for; reading empties the buffer |
+//! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
+//! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
+//! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
+//! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
+//! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
+//! | [`console_detection`] | changed kernels | a driver is found only where its name is |
+//!
+//! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
+//! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
+
+mod acpi_power;
+mod block_request;
+mod bzimage;
+mod cmos;
+mod console_control;
+mod console_detection;
+mod console_merge;
+mod elf;
+mod i8042;
+mod input;
+mod kernels;
+mod payload;
+mod pci;
+mod pvh;
+mod ram;
+mod rings;
+mod sink;
+mod twins;
+mod uart;
+mod virtio;
+mod virtio_mmio;
+mod virtio_pci;
+mod virtio_transport;
+mod virtqueue;
+
+pub use acpi_power::acpi_power;
+pub use block_request::block_request;
+pub use bzimage::bzimage;
+pub use cmos::cmos;
+pub use console_control::console_control;
+pub use console_detection::console_detection;
+pub use console_merge::console_merge;
+pub use elf::elf;
+pub use i8042::i8042;
+pub use pci::pci;
+pub use pvh::pvh;
+pub use uart::uart;
+pub use virtio_mmio::virtio_mmio;
+pub use virtio_pci::virtio_pci;
+pub use virtqueue::virtqueue;
+
+use input::Input;
