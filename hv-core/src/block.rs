@@ -8,7 +8,7 @@ use std::{io, ops::Range};
 
 use vm_memory::Bytes;
 
-use crate::memory::{GuestAddress, GuestMemoryMmap};
+use crate::memory::{GuestMemoryMmap, Segment};
 
 /// Bytes of a sector, the unit of addresses on a disk.
 pub const SECTOR_SIZE: u64 = 512;
@@ -52,15 +52,6 @@ pub trait BlockBackend: Send + Sync {
     /// # Errors
     /// The host could not zero it all.
     fn write_zeroes(&self, range: Range<u64>, may_unmap: bool) -> io::Result<()>;
-}
-
-/// A run of guest RAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Guest-physical address of its first byte.
-    pub address: GuestAddress,
-    /// Bytes.
-    pub len: u32,
 }
 
 /// Guest RAM that a disk reads into or writes from, in pieces.

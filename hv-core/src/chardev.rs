@@ -3,6 +3,8 @@
 mod input;
 mod merge;
 mod output;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use input::Input;
 pub use merge::{ConsoleMerge, MergePort, Port};

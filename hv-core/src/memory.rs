@@ -1,12 +1,14 @@
 //! Guest RAM: where it lies and how it is shared between the machine and its devices.
 
 mod layout;
+mod segment;
 
 use std::sync::Arc;
 
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, mmap::MmapRegionBuilder};
 
 pub use layout::{GRANULE, LayoutError, RamLayout};
+pub use segment::{Segment, parts};
 pub use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// All of a guest's RAM, mapped in this process and shared by everything that reads or writes it.

@@ -15,7 +15,7 @@ pub mod workers;
 
 pub use endpoint::Endpoint;
 pub use endpoint::Surroundings;
-pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Segment, Virtqueue};
+pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Virtqueue};
 
 use crate::{
     io::{EventLoop, Ready},

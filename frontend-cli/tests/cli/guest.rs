@@ -7,7 +7,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_reboot_is_a_new_start_or_the_end", || with_kvm(reboot)),
     ("piped_bytes_reach_the_guest_unchanged", || with_kvm(piped)),
     ("a_reader_that_sleeps_holds_nothing_up_beyond_the_timeout", || with_kvm(unread)),
+    ("readers_that_left_do_not_hurt_the_guest", || with_kvm(deserted)),
     ("a_second_signal_ends_a_guest_without_a_power_button", || with_kvm(signals)),
     ("keys_reach_the_guest_and_the_terminal_comes_back", || with_kvm(keys)),
     ("a_signal_gives_the_terminal_back", || with_kvm(signals_on_a_terminal)),
@@ -130,17 +131,34 @@ fn piped(folder: &Path) {
 
 fn unread(folder: &Path) {
     let mut child = run(folder, &[GREET, TALK, POWER_OFF], &["--timeout", "5s"]).spawn().unwrap();
-    let start = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        assert!(start.elapsed() < PATIENCE, "hv waits for its reader for ever");
-        thread::sleep(Duration::from_millis(50));
-    }
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let status = wait(&mut child);
+    let Output { stdout, stderr, .. } = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&stderr);
     // Where the host is slow, the guest did not come to its end in time.
     assert!([Some(0), Some(124)].contains(&status.code()), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(stdout.starts_with(b">xxx"));
+}
+
+fn deserted(folder: &Path) {
+    let mut child = run(folder, &[GREET, TALK, POWER_OFF], &["-v"]).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+/// Waits for the child's end, but not for ever.
+fn wait(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("hv does not end");
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn signals(folder: &Path) {

@@ -8,7 +8,8 @@ use std::{fs::File, io, os::fd::AsRawFd, ptr};
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
-use super::{GuestBuffer, Segment};
+use super::GuestBuffer;
+use crate::memory::Segment;
 
 /// Pieces per system call. The smallest limit of a supported host is 1024; beyond this the calls cost nothing.
 const MAX_PIECES: usize = 128;

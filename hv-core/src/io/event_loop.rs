@@ -119,9 +119,16 @@ impl fmt::Debug for EventLoop {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, os::unix::net::UnixStream, thread};
+    use std::{
+        io::Write,
+        os::unix::net::UnixStream,
+        sync::atomic::{AtomicUsize, Ordering::SeqCst},
+        thread,
+        time::Instant,
+    };
 
     use super::*;
+    use crate::testing::DEADLINE;
 
     #[test]
     fn a_bell_rung_before_the_turn_is_reported_once() {
@@ -151,6 +158,35 @@ mod tests {
             back.ring();
         }
         ringer.join().unwrap();
+    }
+
+    #[test]
+    fn every_bell_of_many_threads_is_heard() {
+        const THREADS: usize = 4;
+        const RINGS: usize = 5000;
+        let mut event_loop = EventLoop::new().unwrap();
+        let heard: [AtomicUsize; THREADS] = Default::default();
+        thread::scope(|scope| {
+            for (source, heard) in (0..).zip(&heard) {
+                let bell = event_loop.bell(source);
+                scope.spawn(move || {
+                    for count in 0..RINGS {
+                        bell.ring();
+                        while heard.load(SeqCst) == count {
+                            thread::yield_now();
+                        }
+                    }
+                });
+            }
+            while heard.iter().any(|count| count.load(SeqCst) < RINGS) {
+                let start = Instant::now();
+                let ready = event_loop.turn(Some(DEADLINE)).unwrap();
+                assert!(start.elapsed() < DEADLINE, "a ring is lost");
+                for (_, count) in (0..).zip(&heard).filter(|(source, _)| ready.contains(*source)) {
+                    count.fetch_add(1, SeqCst);
+                }
+            }
+        });
     }
 
     #[test]

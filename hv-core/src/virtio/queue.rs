@@ -11,11 +11,11 @@ use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{Error as RingError, Queue, QueueOwnedT, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
-pub use chain::{Chain, Segment};
+pub use chain::Chain;
 pub use interrupt::{ConfigInterrupt, InterruptSink, QueueInterrupt};
 
 use super::QueueError;
-use crate::memory::GuestRam;
+use crate::memory::{GuestRam, Segment};
 
 /// Where a driver placed a virtqueue, and what both sides agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

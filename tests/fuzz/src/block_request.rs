@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use hv_core::{
-    block::Segment,
-    memory::{GuestAddress, GuestRam},
+    memory::{GuestAddress, GuestRam, Segment},
     virtio::{
         Chain, QueueInterrupt, Virtqueue,
         block::request::{self, Action, DiskRange, Limits, Lists, MAX_DISCARD_RANGES, Request},

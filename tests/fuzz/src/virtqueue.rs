@@ -117,7 +117,7 @@ impl Target {
         match popped {
             Ok(Some(chain)) => {
                 let buffers = model(&self.ram, &self.layout, chain.head()).expect("a chain of the protocol");
-                let segments = |segments: &[hv_core::virtio::Segment], writable| {
+                let segments = |segments: &[hv_core::memory::Segment], writable| {
                     segments.iter().map(|s| (s.address.0, s.len, writable)).collect::<Vec<_>>()
                 };
                 let chained = [segments(chain.readable(), false), segments(chain.writable(), true)].concat();

@@ -5,7 +5,7 @@ use std::{fs, io::Write, sync::Mutex};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::block::Segment;
+use crate::memory::Segment;
 
 const MIB: usize = 1 << 20;
 const MIB_U64: u64 = 1 << 20;

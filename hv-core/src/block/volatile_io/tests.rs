@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::*;
-use crate::block::Segment;
+use crate::memory::Segment;
 
 /// RAM in two regions that touch, so that a segment may cross from one to the other.
 fn ram() -> GuestMemoryMmap {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::chardev::Full;
+use crate::chardev::{Full, testing::Tight};
 
 use Port::{Uart, Virtio};
 
@@ -148,32 +148,6 @@ fn after_a_reset_the_log_is_new() {
     assert_eq!(String::from_utf8(kept.lock().unwrap().clone()).unwrap(), format!("{LOG}$ reboot\r\n{LOG}"));
 }
 
-/// A sink that has room now and then.
-#[derive(Clone, Default)]
-struct Tight(Arc<Mutex<TightState>>);
-
-#[derive(Default)]
-struct TightState {
-    kept: Vec<u8>,
-    room: bool,
-    wake: Option<Wake>,
-}
-
-impl CharSink for Tight {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let mut state = self.0.lock().unwrap();
-        if !std::mem::take(&mut state.room) {
-            return Err(Full);
-        }
-        state.kept.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn on_room(&mut self, wake: Wake) {
-        self.0.lock().unwrap().wake = Some(wake);
-    }
-}
-
 #[test]
 fn a_full_sink_loses_nothing_and_wakes_the_ports() {
     let tight = Tight::default();
@@ -184,16 +158,11 @@ fn a_full_sink_loses_nothing_and_wakes_the_ports() {
     port.on_room(Arc::new(move || *count.lock().unwrap() += 1));
     port.write(b"one\n").unwrap();
     assert_eq!(port.write(b"two\n"), Err(Full));
-    let make_room = || {
-        tight.0.lock().unwrap().room = true;
-        let wake = tight.0.lock().unwrap().wake.clone().unwrap();
-        wake();
-    };
-    make_room();
-    assert_eq!((tight.0.lock().unwrap().kept.clone(), *woken.lock().unwrap()), (b"one\n".to_vec(), 1));
+    tight.make_room();
+    assert_eq!((tight.kept(), *woken.lock().unwrap()), (b"one\n".to_vec(), 1));
     port.write(b"two\n").unwrap();
-    make_room();
-    assert_eq!(tight.0.lock().unwrap().kept, b"one\ntwo\n");
+    tight.make_room();
+    assert_eq!(tight.kept(), b"one\ntwo\n");
 }
 
 proptest! {

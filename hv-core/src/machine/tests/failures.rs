@@ -77,7 +77,7 @@ fn a_panic_on_a_cores_thread_is_a_crash_and_not_a_hang() {
     let config = config(Transport::Pci, 3);
     let mut machine = Machine::assemble(&host, &config, parts(Broken, Vec::new()), events.bell(0)).unwrap();
     machine.start().unwrap();
-    assert!(!events.turn(Some(DEADLINE)).unwrap().is_empty());
+    wait_for_bell(&mut events);
     assert_eq!(machine.take_event(), Some(Event::Crash("vcpu1: its thread panicked".to_owned())));
     machine.pause().unwrap();
     machine.stop();

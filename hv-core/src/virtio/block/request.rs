@@ -14,9 +14,9 @@ use virtio_bindings::virtio_blk::{
 use vm_memory::{Address, GuestAddress};
 
 use crate::{
-    block::{SECTOR_SIZE, Segment},
-    memory::GuestRam,
-    virtio::{self, Chain},
+    block::SECTOR_SIZE,
+    memory::{GuestRam, Segment, parts},
+    virtio::Chain,
 };
 
 /// Bytes of a disk's serial number as the guest reads it.
@@ -161,18 +161,18 @@ fn action(
     match u32::from_le_bytes([t0, t1, t2, t3]) {
         VIRTIO_BLK_T_IN => {
             let offset = limits.place(sector, incoming)?;
-            add_segments(&mut lists.segments, chain.writable(), 0, incoming);
+            lists.segments.extend(parts(chain.writable(), 0, incoming));
             Ok((Action::Read(offset), incoming))
         }
         VIRTIO_BLK_T_OUT => {
             limits.check_writable()?;
             let offset = limits.place(sector, outgoing)?;
-            add_segments(&mut lists.segments, chain.readable(), HEADER_LEN, outgoing);
+            lists.segments.extend(parts(chain.readable(), HEADER_LEN, outgoing));
             Ok((Action::Write(offset), outgoing))
         }
         VIRTIO_BLK_T_FLUSH => Ok((Action::Flush, 0)),
         VIRTIO_BLK_T_GET_ID => {
-            add_segments(&mut lists.segments, chain.writable(), 0, incoming);
+            lists.segments.extend(parts(chain.writable(), 0, incoming));
             Ok((Action::Identify, incoming))
         }
         VIRTIO_BLK_T_DISCARD if limits.discard => {
@@ -271,17 +271,4 @@ fn range(raw: [u8; RANGE_LEN as usize], limits: &Limits, rules: RangeRules) -> R
         return Err(Status::IoError);
     }
     Ok(DiskRange { bytes: start..end, unmap: flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0 })
-}
-
-/// Adds the parts of `from` that hold its bytes `skip..skip + take`.
-fn add_segments(to: &mut Vec<Segment>, from: &[virtio::Segment], mut skip: u32, mut take: u32) {
-    for segment in from {
-        let skipped = skip.min(segment.len);
-        let len = take.min(segment.len - skipped);
-        if len > 0 {
-            to.push(Segment { address: segment.address.unchecked_add(u64::from(skipped)), len });
-        }
-        skip -= skipped;
-        take -= len;
-    }
 }

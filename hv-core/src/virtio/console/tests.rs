@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    chardev::{Full, Wake},
+    chardev::testing::Tight,
     testing::{DEADLINE, Rig, TransportKind, driver::Buffer},
     virtio::negotiation::Status,
 };
@@ -252,49 +252,6 @@ fn a_driver_that_asks_and_never_listens_is_made_to_wait() {
     });
 }
 
-/// A sink that has room for one write each time it is given some.
-#[derive(Clone, Default)]
-struct Tight(Arc<Mutex<TightState>>);
-
-#[derive(Default)]
-struct TightState {
-    kept: Vec<u8>,
-    room: bool,
-    refusals: usize,
-    wake: Option<Wake>,
-}
-
-impl CharSink for Tight {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Full> {
-        let mut state = self.0.lock().unwrap();
-        if !std::mem::take(&mut state.room) {
-            state.refusals += 1;
-            return Err(Full);
-        }
-        state.kept.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn on_room(&mut self, wake: Wake) {
-        self.0.lock().unwrap().wake = Some(wake);
-    }
-}
-
-impl Tight {
-    fn refusals(&self) -> usize {
-        self.0.lock().unwrap().refusals
-    }
-
-    /// Makes room for one write.
-    fn make_room(&self) {
-        let mut state = self.0.lock().unwrap();
-        state.room = true;
-        let wake = state.wake.clone().unwrap();
-        drop(state);
-        wake();
-    }
-}
-
 #[test]
 fn a_slow_terminal_holds_the_guest_up_and_loses_nothing() {
     for kind in TransportKind::ALL {
@@ -316,11 +273,11 @@ fn a_slow_terminal_holds_the_guest_up_and_loses_nothing() {
         rig.device.resume();
         eventually("all written", || {
             tight.make_room();
-            tight.0.lock().unwrap().kept.len() >= sent.len()
+            tight.kept().len() >= sent.len()
         });
         rig.driver.wait_used(1);
         rig.driver.wait_used(1);
-        assert!(tight.0.lock().unwrap().kept == sent, "{kind:?}");
+        assert!(tight.kept() == sent, "{kind:?}");
     }
 }
 

@@ -5,23 +5,14 @@ use virtio_queue::desc::split::Descriptor;
 use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, VolatileMemory};
 
 use super::QueueLayout;
-use crate::memory::GuestRam;
+use crate::memory::{GuestRam, Segment, parts};
 
 /// Size of a descriptor in bytes.
 const DESCRIPTOR_SIZE: u32 = 16;
 
-/// A range of guest RAM, checked when its chain was popped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Guest-physical address of the first byte.
-    pub address: GuestAddress,
-    /// Size in bytes, never 0.
-    pub len: u32,
-}
-
 /// The buffers of one request: those the device reads, then those it writes.
 ///
-/// Every segment lies in RAM; there are at most as many as the queue is large, of together at most 4 GiB less 1.
+/// Every segment lies in RAM, checked when the chain was popped, and none is empty; there are at most as many as the queue is large, of together at most 4 GiB less 1.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chain {
     head: u16,
@@ -90,20 +81,10 @@ impl Chain {
     }
 }
 
-/// The parts of `segments` that hold bytes `offset..offset + size` of their concatenation.
+/// As [`parts`], for bytes of this process: where each part begins, and its size. A chain has less than 4 GiB.
 fn pieces(segments: &[Segment], offset: u32, size: usize) -> impl Iterator<Item = (GuestAddress, usize)> {
-    let mut skip = offset;
-    let mut left = size;
-    segments.iter().map_while(move |segment| {
-        if left == 0 {
-            return None;
-        }
-        let skipped = skip.min(segment.len);
-        skip -= skipped;
-        let len = left.min((segment.len - skipped) as usize);
-        left -= len;
-        Some((segment.address.unchecked_add(u64::from(skipped)), len))
-    })
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    parts(segments, offset, size).map(|part| (part.address, part.len as usize))
 }
 
 /// Reads the chain that begins at descriptor `head` into `segments`, or says how it breaks the protocol.
