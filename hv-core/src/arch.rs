@@ -1,7 +1,9 @@
 //! Guest architectures as types: plain data that compiles on every host.
 
+pub mod aarch64;
 pub mod x86_64;
 
+pub use aarch64::Aarch64;
 pub use x86_64::X86_64;
 
 /// A guest architecture.

@@ -44,6 +44,8 @@ pub trait Hypervisor: Sized {
 pub struct VmPlan<A: Arch> {
     /// Number of vCPUs, at least 1.
     pub vcpus: u32,
+    /// Width of the widest guest-physical address that the machine uses, in bits.
+    pub address_bits: u8,
     /// Interrupt controller addresses and line numbers.
     pub irq: A::IrqPlan,
 }

@@ -6,7 +6,7 @@ pub use line::{IrqLine, SharedLine};
 
 /// An interrupt controller, as a backend provides it. Any thread, any time.
 pub trait IrqChip: Send + Sync {
-    /// Sets the level of line `gsi` (x86: IOAPIC pin, Arm: SPI number).
+    /// Sets the level of line `gsi` (x86: IOAPIC pin, Arm: SPI number, which is the INTID less 32).
     fn set_line(&self, gsi: u32, high: bool);
     /// Delivers a message-signalled interrupt.
     fn send_msi(&self, message: Msi);

@@ -83,7 +83,11 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         let plan = V::Arch::plan(&facts, config)?;
         let slots = board::slots(&parts.virtio)?;
         let ram = memory::allocate(&plan.ram)?;
-        let vm = hypervisor.create_vm(&VmPlan::<ArchOf<H>> { vcpus: config.cpus, irq: plan.irq })?;
+        let vm = hypervisor.create_vm(&VmPlan::<ArchOf<H>> {
+            vcpus: config.cpus,
+            address_bits: plan.address_bits,
+            irq: plan.irq,
+        })?;
         for region in memory::regions(&ram) {
             vm.map(region, Access::ReadWrite)?;
         }

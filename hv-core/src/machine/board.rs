@@ -51,6 +51,8 @@ pub struct Plan<A: Arch> {
     pub ram: RamLayout,
     /// Interrupt controllers.
     pub irq: A::IrqPlan,
+    /// Width of the widest guest-physical address in bits.
+    pub address_bits: u8,
 }
 
 /// What a machine looks like: enough to describe it to its guest.

@@ -52,7 +52,7 @@ fn bare() -> Result<f64> {
     let start = Instant::now();
     let kvm = backend_kvm::Kvm::open()?;
     let ram = memory::allocate(&RamLayout::new(256 << 20, 3 << 30..4 << 30, 448 << 30)?)?;
-    let vm = kvm.create_vm(&VmPlan { vcpus: 1, irq: IrqPlan })?;
+    let vm = kvm.create_vm(&VmPlan { vcpus: 1, address_bits: 39, irq: IrqPlan })?;
     for region in memory::regions(&ram) {
         vm.map(Arc::clone(&region), Access::ReadWrite)?;
     }

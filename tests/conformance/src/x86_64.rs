@@ -32,7 +32,7 @@ const STACK: u64 = 0x1f_fff8;
 
 impl Programs for X86_64 {
     fn plan(vcpus: u32) -> VmPlan<Self> {
-        VmPlan { vcpus, irq: IrqPlan }
+        VmPlan { vcpus, address_bits: 39, irq: IrqPlan }
     }
 
     fn image(program: Program) -> &'static [u8] {

@@ -57,7 +57,7 @@ const CODE_SELECTOR: u16 = 8;
 
 impl ProbeGuest {
     pub(crate) fn new(kvm: &Kvm) -> Result<Self> {
-        let vm = kvm.create_vm(&VmPlan { vcpus: 1, irq: IrqPlan })?;
+        let vm = kvm.create_vm(&VmPlan { vcpus: 1, address_bits: 39, irq: IrqPlan })?;
         vm.map(
             Arc::new(ram().map_err(|error| Error::new("mmap of the probe's RAM", error))?),
             Access::ReadWrite,

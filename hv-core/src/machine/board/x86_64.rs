@@ -35,6 +35,8 @@ const HOLE: std::ops::Range<u64> = 3 * GIB..4 * GIB;
 const PCI_LOW: std::ops::Range<u64> = 0xc000_0000..0xe000_0000;
 /// BARs above 4 GiB; RAM ends where it begins.
 const PCI_HIGH: std::ops::Range<u64> = 448 * GIB..512 * GIB;
+/// Width of the addresses below that end.
+const ADDRESS_BITS: u8 = 39;
 /// Configuration space of bus 0.
 const ECAM: u64 = 0xe000_0000;
 /// The virtio-mmio window of slot 0; one window a slot follows.
@@ -73,10 +75,14 @@ impl Board for X86_64 {
         );
         let bits = facts.physical_address_bits;
         ensure!(
-            1_u64.checked_shl(bits.into()).is_none_or(|end| end >= PCI_HIGH.end),
-            "this host's guests have {bits}-bit physical addresses; machine type hv-1 needs 39"
+            bits >= ADDRESS_BITS,
+            "this host's guests have {bits}-bit physical addresses; machine type hv-1 needs {ADDRESS_BITS}"
         );
-        Ok(Plan { ram: RamLayout::new(config.memory, HOLE, PCI_HIGH.start)?, irq: x86_64::IrqPlan })
+        Ok(Plan {
+            ram: RamLayout::new(config.memory, HOLE, PCI_HIGH.start)?,
+            irq: x86_64::IrqPlan,
+            address_bits: ADDRESS_BITS,
+        })
     }
 
     fn furnish(

@@ -25,7 +25,7 @@ impl BusDevice for Echo {
 
 fn vm(scripts: Vec<Script>) -> (Scripted, ScriptedVm) {
     let host = Scripted::new(scripts);
-    let vm = host.create_vm(&VmPlan { vcpus: 2, irq: IrqPlan }).unwrap();
+    let vm = host.create_vm(&VmPlan { vcpus: 2, address_bits: 39, irq: IrqPlan }).unwrap();
     (host, vm)
 }
 
