@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use hv_core::machine::MOST_CPUS;
 
-/// Runs Linux guests on KVM.
+/// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
 #[derive(Debug, Parser)]
 #[command(name = "hv", version, arg_required_else_help = false, subcommand_required = true)]
 pub(crate) struct Arguments {
@@ -35,7 +35,7 @@ In the guest's console: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A ? sh
 
 Exit codes: 0 the guest powered off, 2 usage error, 123 the guest crashed, 124 --timeout passed, 125 hv failed.")]
 pub(crate) struct RunArguments {
-    /// Kernel to boot: a bzImage (vmlinuz) or an ELF file (vmlinux)
+    /// Kernel to boot: vmlinuz as distributions ship it (x86_64 bzImage; arm64 Image, gzip, zstd, EFI zboot) or x86_64 vmlinux
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: PathBuf,
     /// Initial RAM disk
@@ -65,7 +65,7 @@ pub(crate) struct RunArguments {
     /// What a guest's reboot does
     #[arg(long, value_name = "ACTION", default_value = "restart")]
     pub(crate) on_reboot: OnReboot,
-    /// Hypervisor: auto refuses a host that cannot run stock guests, kvm tries
+    /// Hypervisor: auto takes what can run stock guests here; kvm and hvf try; emulated runs arm64 guests anywhere
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) accel: Accelerator,
     /// Machine type
@@ -89,8 +89,14 @@ pub(crate) enum OnReboot {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accelerator {
+    /// The host's own, or emulation where that cannot run stock guests
     Auto,
+    /// KVM of Linux
     Kvm,
+    /// Hypervisor.framework of macOS
+    Hvf,
+    /// An emulated arm64 machine, in builds with the feature `emulator`
+    Emulated,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

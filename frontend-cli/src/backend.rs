@@ -1,28 +1,93 @@
-//! The hypervisor of this build: the only place that names one.
+//! The hypervisors of this build: the only place that names one.
 
-use backend_kvm::{Kvm, KvmVm, Probe};
-use hv_core::hypervisor::Hypervisor;
+use std::process::ExitCode as Code;
 
-use crate::doctor::Trial;
+use anyhow::bail;
 
-/// A machine on this host's hypervisor.
-pub(crate) type Machine = hv_core::machine::Machine<KvmVm>;
+use crate::{
+    args::{Accelerator, RunArguments},
+    config::Files,
+    doctor::Finding,
+    message, run,
+};
 
-/// Opens the hypervisor.
-pub(crate) fn open() -> anyhow::Result<Kvm> {
-    Ok(Kvm::open()?)
+cfg_if::cfg_if! {
+    if #[cfg(target_os = "linux")] {
+        mod kvm;
+        use kvm as native;
+    } else if #[cfg(feature = "emulator")] {
+        // The simulation's `hv_*` take the place of the framework's in this binary.
+        mod none;
+        use none as native;
+    } else {
+        mod hvf;
+        use hvf as native;
+    }
 }
 
-/// Whether stock guests are known to run without trying one.
-pub(crate) fn is_known_to_serve() -> bool {
-    backend_kvm::is_hardware_virtualization()
+cfg_if::cfg_if! {
+    if #[cfg(feature = "emulator")] {
+        /// Whether this build can emulate a machine.
+        pub(crate) const HAS_EMULATOR: bool = true;
+    } else {
+        /// Whether this build can emulate a machine.
+        pub(crate) const HAS_EMULATOR: bool = false;
+    }
 }
 
-/// Runs a small guest to find out whether stock ones can run.
-pub(crate) fn trial() -> Trial {
-    match backend_kvm::probe() {
-        Ok(Probe::Full) => Trial::Full,
-        Ok(Probe::Interprets(failure)) => Trial::Interprets(failure),
-        Err(error) => Trial::Refused(error.to_string()),
+/// What runs a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The hypervisor of this host.
+    Native,
+    /// The emulated arm64 machine.
+    Emulated,
+}
+
+/// What this host's hypervisor lacks, most fundamental first; all of it, or in a hurry only what a run must know.
+pub(crate) fn examine(brief: bool) -> Vec<Finding> {
+    native::examine(brief)
+}
+
+/// What `--accel` means on this host.
+///
+/// # Errors
+/// There is no such hypervisor here, or it cannot run stock guests; one line with the cure.
+pub(crate) fn choose(accel: Accelerator) -> anyhow::Result<Choice> {
+    match accel {
+        Accelerator::Emulated if HAS_EMULATOR => Ok(Choice::Emulated),
+        Accelerator::Emulated => {
+            bail!("this hv has no emulator: build it with `cargo build --release --features emulator`")
+        }
+        Accelerator::Auto => match (examine(true).iter().find_map(Finding::obstacle), HAS_EMULATOR) {
+            (None, _) => Ok(Choice::Native),
+            (Some(obstacle), true) => {
+                let cause = obstacle.split(';').next().unwrap_or_default();
+                message::line(&format!("an arm64 machine is emulated, since {cause}"));
+                Ok(Choice::Emulated)
+            }
+            (Some(obstacle), false) => bail!("{obstacle}"),
+        },
+        asked if asked == native::ACCELERATOR => Ok(Choice::Native),
+        Accelerator::Kvm => bail!("KVM is part of Linux, and this is another system: use --accel auto"),
+        Accelerator::Hvf => {
+            bail!("Hypervisor.framework is part of macOS, and this build has it not: use --accel auto")
+        }
+    }
+}
+
+impl Choice {
+    /// Runs a guest until it ends.
+    pub(crate) fn run(self, arguments: &RunArguments, files: Files) -> anyhow::Result<Code> {
+        cfg_if::cfg_if! {
+            if #[cfg(feature = "emulator")] {
+                match self {
+                    Self::Native => run::on::<native::Native>(arguments, files),
+                    Self::Emulated => run::on::<backend_hvf::Hvf>(arguments, files),
+                }
+            } else {
+                run::on::<native::Native>(arguments, files)
+            }
+        }
     }
 }

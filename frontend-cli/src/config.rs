@@ -7,7 +7,7 @@ use hv_core::block::file::FileDisk;
 
 use crate::{
     args::{Disk, RunArguments},
-    host_files::LinuxFiles,
+    host_files::HostFiles,
     host_memory::HostMemory,
 };
 
@@ -41,7 +41,7 @@ impl Files {
 
 /// Refuses more RAM than this host can ever give.
 pub(crate) fn check_memory(memory: u64) -> anyhow::Result<()> {
-    HostMemory::read(Path::new("/")).map_or(Ok(()), |host| host.check(memory))
+    HostMemory::of_this_host().map_or(Ok(()), |host| host.check(memory))
 }
 
 /// Opens a file that is loaded into the guest.
@@ -78,7 +78,7 @@ fn cannot_open(what: &str, path: &Path, error: &io::Error) -> anyhow::Error {
 }
 
 fn disk(disk: &Disk) -> anyhow::Result<FileDisk> {
-    FileDisk::open(&disk.path, disk.read_only, LinuxFiles).context("--disk")
+    FileDisk::open(&disk.path, disk.read_only, HostFiles).context("--disk")
 }
 
 #[cfg(test)]

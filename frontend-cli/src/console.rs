@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{OFlags, fcntl_setfl},
-    io::Errno,
+    io::{Errno, FdFlags, fcntl_setfd},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     stdio::{stdin, stdout},
     termios::{OptionalActions, tcgetattr, tcsetattr},
@@ -69,7 +69,9 @@ fn create(path: &Path) -> anyhow::Result<File> {
 }
 
 fn open_pty() -> io::Result<(OwnedFd, File, PathBuf)> {
-    let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+    // Not every host takes this flag when it opens.
+    fcntl_setfd(&host, FdFlags::CLOEXEC)?;
     grantpt(&host)?;
     unlockpt(&host)?;
     let name = PathBuf::from(ptsname(&host, Vec::new())?.to_string_lossy().into_owned());

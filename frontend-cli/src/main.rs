@@ -10,6 +10,8 @@ mod exit_code;
 mod host_files;
 mod host_memory;
 mod input;
+#[cfg(target_os = "macos")]
+mod macos;
 mod message;
 mod run;
 mod signals;

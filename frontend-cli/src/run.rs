@@ -9,19 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use hv_core::{
     chardev::{ConsoleMerge, Output, TerminalSize},
+    hypervisor::{Hypervisor, Vm},
     io::{Bell, EventLoop},
-    machine::Event,
+    machine::{Event, Machine, board::Board},
     virtio::console::ConsoleHandle,
 };
 
 use crate::{
-    args::{Accelerator, OnReboot, RunArguments},
-    backend::Machine,
+    args::{OnReboot, RunArguments},
+    backend,
     config::{self, Files},
-    doctor::Report,
     exit_code::ExitCode,
     message,
     signals::{self, Signal},
@@ -50,13 +50,16 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
     let files = Files::open(arguments)?;
     config::check_memory(arguments.memory)?;
-    if arguments.accel == Accelerator::Auto
-        && let Some(obstacle) = Report::brief().obstacle()
-    {
-        bail!("{obstacle}");
-    }
+    backend::choose(arguments.accel)?.run(arguments, files)
+}
+
+/// Runs a guest on the hypervisor `H` until it ends.
+pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
+    arguments: &RunArguments,
+    files: Files,
+) -> anyhow::Result<Code> {
     let event_loop = EventLoop::new().context("out of file descriptors; raise `ulimit -n`")?;
-    let parts = assembly::assemble(arguments, files, event_loop.bell(MACHINE))?;
+    let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE))?;
     let (send, orders) = mpsc::channel();
     let ring = Ring { send, bell: event_loop.bell(ORDERS) };
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -79,8 +82,8 @@ impl Ring {
 }
 
 /// A machine with all that is tied to it.
-struct Parts {
-    machine: Machine,
+struct Parts<V: Vm<Arch: Board>> {
+    machine: Machine<V>,
     /// The screen that both consoles share.
     screen: ConsoleMerge,
     output: Output,
@@ -90,9 +93,9 @@ struct Parts {
     pty: Option<std::path::PathBuf>,
 }
 
-struct Session<'a> {
+struct Session<'a, V: Vm<Arch: Board>> {
     arguments: &'a RunArguments,
-    parts: Parts,
+    parts: Parts<V>,
     event_loop: EventLoop,
     orders: Receiver<Order>,
     /// When `--timeout` is over.
@@ -101,7 +104,7 @@ struct Session<'a> {
     asked: bool,
 }
 
-impl Session<'_> {
+impl<V: Vm<Arch: Board>> Session<'_, V> {
     fn run(mut self, ring: &Ring) -> anyhow::Result<Code> {
         if let Some(name) = &self.parts.pty {
             message::line(&format!("the console is at {}", name.display()));

@@ -9,8 +9,12 @@ use hv_core::{
         console::{ConsoleDriver, console_driver},
     },
     chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
+    hypervisor::{ArchOf, Hypervisor, Vm},
     io::Bell,
-    machine::{MachineConfig, board},
+    machine::{
+        Machine, MachineConfig,
+        board::{self, Board},
+    },
     virtio::{
         self,
         block::Block,
@@ -22,7 +26,6 @@ use hv_core::{
 use super::{Parts, keyboard::Keyboard};
 use crate::{
     args::{self, RunArguments},
-    backend::{self, Machine},
     config::Files,
     console::{self, Ends},
 };
@@ -35,8 +38,13 @@ const FIRST_DISK_SLOT: u8 = 16;
 /// The most queues that a disk has unless the command line says another number.
 const DISK_QUEUES: u16 = 4;
 
-/// Builds the machine; `bell` rings at its events.
-pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> anyhow::Result<Parts> {
+/// Builds the machine on `hypervisor`; `bell` rings at its events.
+pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
+    hypervisor: &H,
+    arguments: &RunArguments,
+    files: Files,
+    bell: Bell,
+) -> anyhow::Result<Parts<H::Vm>> {
     let transport = match arguments.transport {
         args::Transport::Pci => virtio::Transport::Pci,
         args::Transport::Mmio => virtio::Transport::Mmio,
@@ -46,7 +54,7 @@ pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> an
     let append = arguments.append.as_deref().unwrap_or_default();
     let driver = console_driver(&kernel, transport);
     let payload = Payload {
-        command_line: command_line(driver, append),
+        command_line: command_line(driver, ArchOf::<H>::SERIAL_CONSOLE, append),
         kernel,
         initrd: files
             .initrd
@@ -82,7 +90,7 @@ pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> an
 
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
     let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
-    let machine = Machine::assemble(&backend::open()?, &config, parts, bell)?;
+    let machine = Machine::assemble(hypervisor, &config, parts, bell)?;
     let keyboard = input.map(|source| Keyboard {
         source,
         is_terminal,
@@ -103,14 +111,14 @@ pub(super) fn assemble(arguments: &RunArguments, files: Files, bell: Bell) -> an
 ///
 /// A kernel that has the virtio console gets that alone, since the serial port costs an exit for each byte; one that
 /// has it not gets the serial port. Where that cannot be known it gets both, and the screen shows each line once.
-fn command_line(driver: ConsoleDriver, append: &str) -> String {
+fn command_line(driver: ConsoleDriver, serial: &str, append: &str) -> String {
     let console = match driver {
-        _ if chooses_console(append) => "",
-        ConsoleDriver::Virtio => "console=hvc0",
-        ConsoleDriver::Uart => "console=ttyS0",
-        ConsoleDriver::Unknown => "console=ttyS0 console=hvc0",
+        _ if chooses_console(append) => String::new(),
+        ConsoleDriver::Virtio => "console=hvc0".to_owned(),
+        ConsoleDriver::Uart => format!("console={serial}"),
+        ConsoleDriver::Unknown => format!("console={serial} console=hvc0"),
     };
-    [console, append].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+    [console.as_str(), append].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 fn chooses_console(append: &str) -> bool {
@@ -123,13 +131,13 @@ mod tests {
 
     #[test]
     fn the_kernel_is_told_of_the_console_it_can_drive() {
-        assert_eq!(command_line(ConsoleDriver::Virtio, "quiet"), "console=hvc0 quiet");
-        assert_eq!(command_line(ConsoleDriver::Uart, ""), "console=ttyS0");
-        assert_eq!(command_line(ConsoleDriver::Unknown, "ro"), "console=ttyS0 console=hvc0 ro");
+        assert_eq!(command_line(ConsoleDriver::Virtio, "ttyS0", "quiet"), "console=hvc0 quiet");
+        assert_eq!(command_line(ConsoleDriver::Uart, "ttyAMA0", ""), "console=ttyAMA0");
+        assert_eq!(command_line(ConsoleDriver::Unknown, "ttyS0", "ro"), "console=ttyS0 console=hvc0 ro");
     }
 
     #[test]
     fn a_console_of_the_users_choice_stays_the_only_one() {
-        assert_eq!(command_line(ConsoleDriver::Virtio, "ro console=ttyS0"), "ro console=ttyS0");
+        assert_eq!(command_line(ConsoleDriver::Virtio, "ttyS0", "ro console=ttyS0"), "ro console=ttyS0");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     ("memory_that_the_host_does_not_have_is_refused", memory_that_the_host_does_not_have_is_refused),
     ("a_host_without_permission_for_kvm_is_refused", a_host_without_permission_for_kvm_is_refused),
     ("a_host_without_kvm_is_refused", a_host_without_kvm_is_refused),
+    ("a_hypervisor_that_is_not_here_is_refused", a_hypervisor_that_is_not_here_is_refused),
 ];
 
 /// Checks that each of the runs is refused with a line that holds the words, in an otherwise sound command line.
@@ -113,5 +114,19 @@ fn a_host_without_kvm_is_refused() -> Outcome {
     assert!(line.contains("/dev/kvm: there is none"), "{line}");
     let doctor = hidden("doctor").output().unwrap();
     assert_eq!(doctor.status.code(), Some(FAILED));
+    Outcome::Passed
+}
+
+fn a_hypervisor_that_is_not_here_is_refused() -> Outcome {
+    let here: &[(&[&str], &[&str])] = if cfg!(target_os = "macos") {
+        &[(&["--kernel", "kernel", "--accel", "kvm"], &["KVM", "Linux", "--accel auto"])]
+    } else {
+        &[(&["--kernel", "kernel", "--accel", "hvf"], &["Hypervisor.framework", "macOS", "--accel auto"])]
+    };
+    all_refused(&Folder::new(), here);
+    if !cfg!(feature = "emulator") {
+        let emulated: &[&str] = &["--kernel", "kernel", "--accel", "emulated"];
+        all_refused(&Folder::new(), &[(emulated, &["no emulator", "--features emulator"])]);
+    }
     Outcome::Passed
 }

@@ -20,6 +20,9 @@ use crate::{
 
 /// An architecture whose machines can be built.
 pub trait Board: Arch {
+    /// What Linux calls the serial port: the word for `console=`.
+    const SERIAL_CONSOLE: &'static str;
+
     /// Draws the memory map.
     ///
     /// # Errors

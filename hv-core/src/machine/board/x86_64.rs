@@ -66,6 +66,8 @@ fn slot_window(slot: u8) -> u32 {
 }
 
 impl Board for X86_64 {
+    const SERIAL_CONSOLE: &'static str = "ttyS0";
+
     fn plan(facts: &x86_64::Facts, config: &MachineConfig) -> anyhow::Result<Plan<Self>> {
         let most = facts.max_vcpus.min(MOST_CPUS);
         ensure!(

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{getegid, geteuid, getgroups};
 
-use super::Verdict;
+use crate::doctor::Verdict;
 
 const GROUP_READ_WRITE: u32 = 0o060;
 
