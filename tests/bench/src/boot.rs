@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use hv_boot_tests::{Kernel, hv};
+use hv_boot_tests::{Host, Kernel};
 
 use crate::{Figures, time_to_line};
 
@@ -33,7 +33,7 @@ impl BenchGuest {
     }
 
     pub(crate) fn hv(&self, append: &str) -> Result<Command> {
-        let mut command = Command::new(hv()?);
+        let mut command = Command::new(Host::Native.hv()?);
         command.arg("run").arg("--kernel").arg(&self.kernel).arg("--initrd").arg(&self.initrd);
         command.args(["--memory", "256M", "--cpus", "1", "--append", append]);
         Ok(command)

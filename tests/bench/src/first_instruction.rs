@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command, sync::Arc, time::Instant};
 
 use anyhow::{Result, ensure};
-use hv_boot_tests::hv;
+use hv_boot_tests::Host;
 use hv_core::{
     arch::x86_64::IrqPlan,
     hypervisor::{Access, Exit, Hypervisor, Vcpu, Vm, VmPlan},
@@ -71,7 +71,7 @@ fn bare() -> Result<f64> {
 }
 
 fn command(kernel: &Path) -> Result<Command> {
-    let mut command = Command::new(hv()?);
+    let mut command = Command::new(Host::Native.hv()?);
     command
         .args(["run", "--accel", "kvm", "--on-reboot", "exit", "--memory", "256M", "--kernel"])
         .arg(kernel);

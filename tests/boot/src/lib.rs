@@ -16,23 +16,64 @@ use tempfile::TempDir;
 /// Long enough for any guest here on a slow, shared machine.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The `hv` to test: `HV_BINARY`, or the release build of this workspace.
-///
-/// # Errors
-/// There is none.
-pub fn hv() -> Result<PathBuf> {
-    let path = match env::var_os("HV_BINARY") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            // This is target/PROFILE/deps/NAME or target/PROFILE/NAME.
-            let own = env::current_exe()?;
-            let built = |folder: &Path| folder.join("release/hv");
-            let found = own.ancestors().skip(2).take(2).map(built).find(|path| path.exists());
-            found.context("no hv beside this test: run `cargo build --release -p frontend-cli`")?
+/// What runs the guests of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host {
+    /// The hypervisor of this machine.
+    Native,
+    /// The backend for Macs on the simulation of its framework.
+    Emulated,
+    /// KVM of an emulated arm64 machine: each guest has a box of its own (`ci/box --arch aarch64`).
+    KvmArm64,
+}
+
+impl Host {
+    /// The `hv` to test: the file that the host's variable names, or a release build of this workspace.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn hv(self) -> Result<PathBuf> {
+        let (variable, built) = match self {
+            Self::Native => ("HV_BINARY", "release/hv"),
+            Self::Emulated => ("HV_EMULATOR_BINARY", "release/hv-emulator"),
+            Self::KvmArm64 => ("HV_ARM64_BINARY", "aarch64-unknown-linux-musl/release/hv"),
+        };
+        let path = match env::var_os(variable) {
+            Some(path) => PathBuf::from(path),
+            None => {
+                // This is target/PROFILE/deps/NAME or target/PROFILE/NAME.
+                let own = env::current_exe()?;
+                let built = |folder: &Path| folder.join(built);
+                let found = own.ancestors().skip(2).take(2).map(built).find(|path| path.exists());
+                found.with_context(|| format!("no hv beside this test, and {variable} names none"))?
+            }
+        };
+        ensure!(path.exists(), "{} does not exist", path.display());
+        Ok(path)
+    }
+
+    /// `hv run` on this host, which may write in the directory of `disk`.
+    fn command(self, disk: Option<&Disk>) -> Result<Command> {
+        let hv = self.hv()?;
+        if self != Self::KvmArm64 {
+            let mut command = Command::new(hv);
+            command.arg("run");
+            if self == Self::Emulated {
+                command.args(["--accel", "emulated"]);
+            }
+            return Ok(command);
         }
-    };
-    ensure!(path.exists(), "{} does not exist", path.display());
-    Ok(path)
+        let mut command = Command::new(repository().join("ci/box"));
+        if let Some(disk) = disk {
+            command.env("HV_BOX_OUT", disk.directory.path());
+        }
+        command.args(["--arch", "aarch64", "--cpus", "2", "--memory", "2G", "--"]).arg(hv).arg("run");
+        Ok(command)
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// A distribution kernel of `ci/kernels`.
@@ -58,12 +99,12 @@ impl Kernel {
         Ok(Self { directory })
     }
 
-    /// The bzImage.
-    pub fn bzimage(&self) -> PathBuf {
+    /// The kernel as it is packaged: a bzImage, an Image, or a packed one.
+    pub fn packaged(&self) -> PathBuf {
         self.directory.join("vmlinuz")
     }
 
-    /// The ELF inside it.
+    /// The ELF inside a bzImage.
     pub fn elf(&self) -> PathBuf {
         self.directory.join("vmlinux")
     }
@@ -80,10 +121,9 @@ impl Kernel {
         let path = directory.path().join(format!("{kernel}-{}", modules.replace(' ', "-")));
         let mut made = made.lock().unwrap();
         if !made.contains(&path) {
-            let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-            let mut command = Command::new(repository.join("ci/initrd"));
+            let mut command = Command::new(repository().join("ci/initrd"));
             command.arg("--kernel").arg(&self.directory).args(["--modules", modules]);
-            command.arg(repository.join("tests/boot/guest/init")).arg(&path);
+            command.arg(repository().join("tests/boot/guest/init")).arg(&path);
             let output = command.output().context("cannot run ci/initrd")?;
             ensure!(output.status.success(), "ci/initrd: {}", String::from_utf8_lossy(&output.stderr));
             made.push(path.clone());
@@ -201,13 +241,17 @@ pub struct Ended {
 }
 
 impl Guest {
-    /// Starts `hv run ARGUMENTS`.
+    /// Starts `hv run ARGUMENTS` on `host`; `disk` is one that the arguments name.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Self> {
-        let mut command = Command::new(hv()?);
-        command.arg("run").args(arguments);
+    pub fn start<S: AsRef<std::ffi::OsStr>>(
+        host: Host,
+        arguments: impl IntoIterator<Item = S>,
+        disk: Option<&Disk>,
+    ) -> Result<Self> {
+        let mut command = host.command(disk)?;
+        command.args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdin = child.stdin.take();

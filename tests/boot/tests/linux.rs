@@ -10,59 +10,115 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use hv_boot_tests::{Disk, Guest, Kernel, hv, pattern};
+use hv_boot_tests::{Disk, Guest, Host, Kernel, pattern};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::Signal;
 
-/// Bookworm's 6.1 has every virtio driver as a module, so its console is the 16550 until an initrd loads more.
-const OLD: &str = "bookworm";
-/// The newest kernel has virtio-pci and virtio-console built in.
-const NEW: &str = "trixie-backports-cloud";
+/// What the tests run on, and with which kernels.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    host: Host,
+    /// Bookworm's 6.1 has every virtio driver as a module, so its console is the serial port until an initrd loads more.
+    old: &'static str,
+    /// The newest kernel has virtio-pci and virtio-console built in.
+    new: &'static str,
+    /// What drives the power button.
+    button: &'static str,
+}
+
+const X86_64: Place =
+    Place { host: Host::Native, old: "bookworm", new: "trixie-backports-cloud", button: "button" };
+const ARM64: Place = Place {
+    host: Host::Native,
+    old: "arm64-bookworm",
+    new: "arm64-trixie-backports-cloud",
+    button: "gpio_keys",
+};
+const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
+const EMULATED: Place = Place { host: Host::Emulated, ..ARM64 };
+const KVM_ARM64: Place = Place { host: Host::KvmArm64, ..ARM64 };
 
 const PCI: &str = "virtio_pci virtio_blk ext4";
 const MMIO: &str = "virtio_mmio virtio_blk ext4";
 
+type Test = fn(Place) -> Result<()>;
+
+/// What a guest of either architecture is tested for.
+const COMMON: &[(&str, Test)] = &[
+    ("reboot_stays_in_the_process", reboot_stays_in_the_process),
+    ("reboot_can_end_the_process", reboot_can_end_the_process),
+    ("sigterm_presses_the_power_button", sigterm_presses_the_power_button),
+    ("second_sigterm_ends_a_deaf_guest", second_sigterm_ends_a_deaf_guest),
+    ("timeout_ends_the_guest", timeout_ends_the_guest),
+    ("two_guests_at_once", two_guests_at_once),
+    ("fsynced_data_survives_sigkill_of_the_vmm", fsynced_data_survives_sigkill_of_the_vmm),
+    ("full_disk_is_an_error_in_the_guest", full_disk_is_an_error_in_the_guest),
+    ("read_only_disk_stays_as_it_was", read_only_disk_stays_as_it_was),
+    ("discard_frees_the_image", discard_frees_the_image),
+    ("no_kernel_line_is_shown_twice", no_kernel_line_is_shown_twice),
+    ("console_of_one_mebibyte_is_whole_and_cheap", console_of_one_mebibyte_is_whole_and_cheap),
+    ("typed_text_reaches_the_guest", typed_text_reaches_the_guest),
+];
+
+/// What only this machine's own hypervisor is tested for.
+const NATIVE_ONLY: &[(&str, Test)] = &[
+    ("memory_above_the_hole_is_seen_whole", memory_above_the_hole_is_seen_whole),
+    ("idle_guest_wakes_nothing", idle_guest_wakes_nothing),
+];
+
+const X86_64_ONLY: &[(&str, Test)] = &[
+    ("old_bzimage_pci_1_cpu", |place| pattern_guest(place, place.old, Image::Packaged, "pci", 1)),
+    ("old_bzimage_mmio_4_cpus", |place| pattern_guest(place, place.old, Image::Packaged, "mmio", 4)),
+    ("old_elf_pci_4_cpus", |place| pattern_guest(place, place.old, Image::Elf, "pci", 4)),
+    ("old_elf_mmio_1_cpu", |place| pattern_guest(place, place.old, Image::Elf, "mmio", 1)),
+    ("new_bzimage_pci_4_cpus", |place| pattern_guest(place, place.new, Image::Packaged, "pci", 4)),
+    ("new_bzimage_mmio_1_cpu", |place| pattern_guest(place, place.new, Image::Packaged, "mmio", 1)),
+    ("new_elf_pci_1_cpu", |place| pattern_guest(place, place.new, Image::Elf, "pci", 1)),
+    ("new_elf_mmio_4_cpus", |place| pattern_guest(place, place.new, Image::Elf, "mmio", 4)),
+    ("triple_fault_is_a_crash", triple_fault_is_a_crash),
+];
+
+const ARM64_ONLY: &[(&str, Test)] = &[
+    ("old_pci_1_cpu", |place| pattern_guest(place, place.old, Image::Packaged, "pci", 1)),
+    ("old_mmio_2_cpus", |place| pattern_guest(place, place.old, Image::Packaged, "mmio", 2)),
+    ("new_pci_2_cpus", |place| pattern_guest(place, place.new, Image::Packaged, "pci", 2)),
+    ("new_mmio_1_cpu", |place| pattern_guest(place, place.new, Image::Packaged, "mmio", 1)),
+];
+
+const EMULATED_ONLY: &[(&str, Test)] = &[
+    ("old_pci_4_cpus", |place| pattern_guest(place, place.old, Image::Packaged, "pci", 4)),
+    ("new_pci_4_cpus", |place| pattern_guest(place, place.new, Image::Packaged, "pci", 4)),
+    ("a_quiet_boot_has_few_exits", a_quiet_boot_has_few_exits),
+];
+
+/// A box for each guest takes time: what differs between the backends.
+const KVM_ARM64_ONLY: &[(&str, Test)] = &[
+    ("reboot_stays_in_the_process", reboot_stays_in_the_process),
+    ("read_only_disk_stays_as_it_was", read_only_disk_stays_as_it_was),
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let reason = why_not();
-    if let Some(reason) = &reason {
-        eprintln!("every boot test is skipped: {reason}");
-    }
     let mut trials = Vec::new();
-    let mut add = |name: &str, run: fn() -> Result<()>| {
-        let trial = Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))));
-        trials.push(trial.with_ignored_flag(reason.is_some()));
+    let mut add = |name: &str, place: Place, reason: Option<&str>, lists: &[&[(&str, Test)]]| {
+        if let Some(reason) = reason {
+            eprintln!("every boot test of {name} is skipped: {reason}");
+        }
+        for &(test, run) in lists.iter().copied().flatten() {
+            let run = move || run(place).map_err(|error| Failed::from(format!("{error:#}")));
+            trials.push(Trial::test(format!("{name}::{test}"), run).with_ignored_flag(reason.is_some()));
+        }
     };
-    add("old_bzimage_pci_1_cpu", || pattern_guest(OLD, Image::Bz, "pci", 1));
-    add("old_bzimage_mmio_4_cpus", || pattern_guest(OLD, Image::Bz, "mmio", 4));
-    add("old_elf_pci_4_cpus", || pattern_guest(OLD, Image::Elf, "pci", 4));
-    add("old_elf_mmio_1_cpu", || pattern_guest(OLD, Image::Elf, "mmio", 1));
-    add("new_bzimage_pci_4_cpus", || pattern_guest(NEW, Image::Bz, "pci", 4));
-    add("new_bzimage_mmio_1_cpu", || pattern_guest(NEW, Image::Bz, "mmio", 1));
-    add("new_elf_pci_1_cpu", || pattern_guest(NEW, Image::Elf, "pci", 1));
-    add("new_elf_mmio_4_cpus", || pattern_guest(NEW, Image::Elf, "mmio", 4));
-    add("reboot_stays_in_the_process", reboot_stays_in_the_process);
-    add("reboot_can_end_the_process", reboot_can_end_the_process);
-    add("sigterm_presses_the_power_button", sigterm_presses_the_power_button);
-    add("second_sigterm_ends_a_deaf_guest", second_sigterm_ends_a_deaf_guest);
-    add("timeout_ends_the_guest", timeout_ends_the_guest);
-    add("triple_fault_is_a_crash", triple_fault_is_a_crash);
-    add("memory_above_the_hole_is_seen_whole", memory_above_the_hole_is_seen_whole);
-    add("two_guests_at_once", two_guests_at_once);
-    add("fsynced_data_survives_sigkill_of_the_vmm", fsynced_data_survives_sigkill_of_the_vmm);
-    add("full_disk_is_an_error_in_the_guest", full_disk_is_an_error_in_the_guest);
-    add("read_only_disk_stays_as_it_was", read_only_disk_stays_as_it_was);
-    add("discard_frees_the_image", discard_frees_the_image);
-    add("no_kernel_line_is_shown_twice", no_kernel_line_is_shown_twice);
-    add("console_of_one_mebibyte_is_whole_and_cheap", console_of_one_mebibyte_is_whole_and_cheap);
-    add("typed_text_reaches_the_guest", typed_text_reaches_the_guest);
-    add("idle_guest_wakes_nothing", idle_guest_wakes_nothing);
+    let own = if cfg!(target_arch = "x86_64") { X86_64_ONLY } else { ARM64_ONLY };
+    add("native", NATIVE, why_not_native().as_deref(), &[COMMON, NATIVE_ONLY, own]);
+    add("emulated", EMULATED, why_not(Host::Emulated).as_deref(), &[COMMON, ARM64_ONLY, EMULATED_ONLY]);
+    add("kvm_arm64", KVM_ARM64, why_not(Host::KvmArm64).as_deref(), &[ARM64_ONLY, KVM_ARM64_ONLY]);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Why stock kernels cannot run here, in the words of `hv doctor`.
-fn why_not() -> Option<String> {
-    let binary = match hv() {
+fn why_not_native() -> Option<String> {
+    let binary = match Host::Native.hv() {
         Ok(binary) => binary,
         Err(error) => return Some(error.to_string()),
     };
@@ -70,10 +126,21 @@ fn why_not() -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "))
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Why guests cannot run on `host`.
+fn why_not(host: Host) -> Option<String> {
+    host.hv().err().map(|error| error.to_string())
+}
+
+/// The file of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Image {
-    Bz,
+    Packaged,
     Elf,
+}
+
+/// The newest kernel's file that starts fastest.
+fn fast(place: Place) -> Image {
+    if place.new == X86_64.new { Image::Elf } else { Image::Packaged }
 }
 
 /// The words of a command line.
@@ -83,7 +150,7 @@ fn words(text: &str) -> Vec<String> {
 
 /// `--kernel … --initrd … --append hv.test=TEST` of a kernel.
 fn boot_words(kernel: &Kernel, image: Image, modules: &str, test: &str) -> Result<Vec<String>> {
-    let file = if image == Image::Bz { kernel.bzimage() } else { kernel.elf() };
+    let file = if image == Image::Packaged { kernel.packaged() } else { kernel.elf() };
     let initrd = kernel.initrd(modules)?;
     let mut words = vec!["--kernel".to_owned(), file.display().to_string()];
     words.extend(["--initrd".to_owned(), initrd.display().to_string()]);
@@ -91,29 +158,29 @@ fn boot_words(kernel: &Kernel, image: Image, modules: &str, test: &str) -> Resul
     Ok(words)
 }
 
-fn new_guest(test: &str, more: &str, disk: Option<&Disk>) -> Result<Guest> {
-    let mut arguments = boot_words(&Kernel::named(NEW)?, Image::Elf, PCI, test)?;
+fn new_guest(place: Place, test: &str, more: &str, disk: Option<&Disk>) -> Result<Guest> {
+    let mut arguments = boot_words(&Kernel::named(place.new)?, fast(place), PCI, test)?;
     arguments.extend(words(more));
     if let Some(disk) = disk {
         arguments.extend(["--disk".to_owned(), disk.path().display().to_string()]);
     }
-    Guest::start(arguments)
+    Guest::start(place.host, arguments, disk)
 }
 
-fn pattern_guest(kernel: &str, image: Image, transport: &str, cpus: u32) -> Result<()> {
+fn pattern_guest(place: Place, kernel: &str, image: Image, transport: &str, cpus: u32) -> Result<()> {
     let disk = Disk::ext4(64)?;
     let modules = if transport == "pci" { PCI } else { MMIO };
     let mut arguments = boot_words(&Kernel::named(kernel)?, image, modules, "pattern")?;
     arguments.extend(words(&format!("--transport {transport} --cpus {cpus} --memory 512M")));
     arguments.extend(["--disk".to_owned(), disk.path().display().to_string()]);
-    let mut ended = Guest::start(&arguments)?.wait()?;
+    let mut ended = Guest::start(place.host, &arguments, Some(&disk))?.wait()?;
     if ended.status.code() == Some(123) && cpus > 1 && std::env::var_os("HV_IN_BOX").is_some() {
         // Seen once in some forty boots of several vCPUs on the box's emulated processor, never on one vCPU.
         eprintln!(
             "{kernel} crashed once on the box's emulated processor ({}) and is tried again",
             ended.stderr.trim()
         );
-        ended = Guest::start(&arguments)?.wait()?;
+        ended = Guest::start(place.host, &arguments, Some(&disk))?.wait()?;
     }
     let ended = ended.code(0)?;
     ensure!(ended.stdout.contains("greeting from the guest"), "no greeting in:\n{}", ended.stdout);
@@ -135,28 +202,29 @@ fn pattern_guest(kernel: &str, image: Image, transport: &str, cpus: u32) -> Resu
     Ok(())
 }
 
-fn reboot_stays_in_the_process() -> Result<()> {
+fn reboot_stays_in_the_process(place: Place) -> Result<()> {
     let disk = Disk::ext4(16)?;
     // One exit code for three boots: had it been three processes, the second would not have been ours.
-    new_guest("reboot", "--cpus 2", Some(&disk))?.wait()?.code(0)?;
+    new_guest(place, "reboot", "--cpus 2", Some(&disk))?.wait()?.code(0)?;
     disk.check()?;
     ensure!(disk.text("boots")? == "boot\nboot\nboot", "boots: {}", disk.text("boots")?);
     Ok(())
 }
 
-fn reboot_can_end_the_process() -> Result<()> {
+fn reboot_can_end_the_process(place: Place) -> Result<()> {
     let disk = Disk::ext4(16)?;
-    new_guest("reboot", "--on-reboot exit", Some(&disk))?.wait()?.code(0)?;
+    new_guest(place, "reboot", "--on-reboot exit", Some(&disk))?.wait()?.code(0)?;
     ensure!(disk.text("boots")? == "boot", "boots: {}", disk.text("boots")?);
     Ok(())
 }
 
-fn sigterm_presses_the_power_button() -> Result<()> {
+fn sigterm_presses_the_power_button(place: Place) -> Result<()> {
     let disk = Disk::ext4(16)?;
-    let kernel = Kernel::named(NEW)?;
-    let mut arguments = boot_words(&kernel, Image::Elf, "virtio_blk ext4 button evdev", "button")?;
+    let kernel = Kernel::named(place.new)?;
+    let mut arguments =
+        boot_words(&kernel, fast(place), &format!("virtio_blk ext4 {} evdev", place.button), "button")?;
     arguments.extend(["--disk".to_owned(), disk.path().display().to_string()]);
-    let mut guest = Guest::start(arguments)?;
+    let mut guest = Guest::start(place.host, arguments, Some(&disk))?;
     guest.wait_for("waiting for the button")?;
     guest.signal(Signal::TERM)?;
     guest.wait()?.code(0)?;
@@ -164,8 +232,8 @@ fn sigterm_presses_the_power_button() -> Result<()> {
     disk.check()
 }
 
-fn second_sigterm_ends_a_deaf_guest() -> Result<()> {
-    let mut guest = new_guest("deaf", "", None)?;
+fn second_sigterm_ends_a_deaf_guest(place: Place) -> Result<()> {
+    let mut guest = new_guest(place, "deaf", "", None)?;
     guest.wait_for("not listening")?;
     guest.signal(Signal::TERM)?;
     thread::sleep(Duration::from_millis(300));
@@ -174,32 +242,32 @@ fn second_sigterm_ends_a_deaf_guest() -> Result<()> {
     Ok(())
 }
 
-fn timeout_ends_the_guest() -> Result<()> {
-    let ended = new_guest("deaf", "--timeout 1500ms", None)?.wait()?.code(124)?;
+fn timeout_ends_the_guest(place: Place) -> Result<()> {
+    let ended = new_guest(place, "deaf", "--timeout 1500ms", None)?.wait()?.code(124)?;
     ensure!(ended.stderr.lines().count() == 1, "not one line: {}", ended.stderr);
     Ok(())
 }
 
-fn triple_fault_is_a_crash() -> Result<()> {
-    let kernel = Kernel::named(NEW)?;
-    let arguments = boot_words(&kernel, Image::Elf, PCI, "fault reboot=t")?;
-    let ended = Guest::start(arguments)?.wait()?.code(123)?;
+fn triple_fault_is_a_crash(place: Place) -> Result<()> {
+    let kernel = Kernel::named(place.new)?;
+    let arguments = boot_words(&kernel, fast(place), PCI, "fault reboot=t")?;
+    let ended = Guest::start(place.host, arguments, None)?.wait()?.code(123)?;
     ensure!(ended.stderr.contains("triple fault"), "no word of a triple fault: {}", ended.stderr);
     Ok(())
 }
 
-fn memory_above_the_hole_is_seen_whole() -> Result<()> {
+fn memory_above_the_hole_is_seen_whole(place: Place) -> Result<()> {
     let disk = Disk::ext4(32)?;
-    new_guest("pattern", "--memory 6G", Some(&disk))?.wait()?.code(0)?;
+    new_guest(place, "pattern", "--memory 6G", Some(&disk))?.wait()?.code(0)?;
     let memory: u64 = disk.text("memory")?.parse()?;
     ensure!(memory > 5900 << 10, "the guest saw {memory} KiB of 6 GiB");
     disk.check()
 }
 
-fn two_guests_at_once() -> Result<()> {
+fn two_guests_at_once(place: Place) -> Result<()> {
     let (one, two) = (Disk::ext4(64)?, Disk::ext4(64)?);
-    let mut first = new_guest("synced", "--memory 256M", Some(&one))?;
-    let second = new_guest("pattern", "--memory 256M", Some(&two))?.wait()?.code(0)?;
+    let mut first = new_guest(place, "synced", "--memory 256M", Some(&one))?;
+    let second = new_guest(place, "pattern", "--memory 256M", Some(&two))?.wait()?.code(0)?;
     ensure!(second.stdout.contains("greeting from the guest"), "no greeting in:\n{}", second.stdout);
     two.check()?;
     ensure!(two.file("pattern")? == pattern(200_000), "the second guest's pattern is not the one written");
@@ -209,9 +277,9 @@ fn two_guests_at_once() -> Result<()> {
     Ok(())
 }
 
-fn fsynced_data_survives_sigkill_of_the_vmm() -> Result<()> {
+fn fsynced_data_survives_sigkill_of_the_vmm(place: Place) -> Result<()> {
     let disk = Disk::ext4(32)?;
-    let mut guest = new_guest("synced", "", Some(&disk))?;
+    let mut guest = new_guest(place, "synced", "", Some(&disk))?;
     guest.wait_for("synced")?;
     guest.signal(Signal::KILL)?;
     ensure!(guest.wait()?.status.code().is_none(), "hv was not killed");
@@ -220,7 +288,7 @@ fn fsynced_data_survives_sigkill_of_the_vmm() -> Result<()> {
     disk.check()
 }
 
-fn full_disk_is_an_error_in_the_guest() -> Result<()> {
+fn full_disk_is_an_error_in_the_guest(place: Place) -> Result<()> {
     // A sparse image of 64 MiB in a file system of 8.
     let directory = tempfile::tempdir()?;
     let mount = |arguments: &[&str]| -> Result<()> {
@@ -232,9 +300,9 @@ fn full_disk_is_an_error_in_the_guest() -> Result<()> {
     let ended = (|| {
         let image = directory.path().join("disk.img");
         fs::File::create(&image)?.set_len(64 << 20)?;
-        let mut arguments = boot_words(&Kernel::named(NEW)?, Image::Elf, PCI, "full")?;
+        let mut arguments = boot_words(&Kernel::named(place.new)?, fast(place), PCI, "full")?;
         arguments.extend(["--disk".to_owned(), image.display().to_string()]);
-        Guest::start(arguments)?.wait()
+        Guest::start(place.host, arguments, None)?.wait()
     })();
     let unmounted = Command::new("umount").arg(directory.path()).status()?;
     ensure!(unmounted.success(), "cannot unmount the small tmpfs: {unmounted}");
@@ -245,13 +313,13 @@ fn full_disk_is_an_error_in_the_guest() -> Result<()> {
     Ok(())
 }
 
-fn read_only_disk_stays_as_it_was() -> Result<()> {
+fn read_only_disk_stays_as_it_was(place: Place) -> Result<()> {
     let content = pattern(10_240)[..61_440].to_vec();
     let disk = Disk::with(&content)?;
-    let mut arguments = boot_words(&Kernel::named(NEW)?, Image::Elf, PCI, "readonly")?;
+    let mut arguments = boot_words(&Kernel::named(place.new)?, fast(place), PCI, "readonly")?;
     arguments.extend(words("--cpus 2 --disk"));
     arguments.push(format!("{},readonly,serial=grey-disk-7,queues=2", disk.path().display()));
-    let ended = Guest::start(arguments)?.wait()?.code(0)?;
+    let ended = Guest::start(place.host, arguments, Some(&disk))?.wait()?.code(0)?;
     let said: Vec<_> = ended.stdout.lines().map(str::trim).filter(|line| !line.starts_with('[')).collect();
     ensure!(said.contains(&"grey-disk-7"), "no serial number in:\n{}", ended.stdout);
     ensure!(said.contains(&"2"), "not two queues in:\n{}", ended.stdout);
@@ -260,10 +328,10 @@ fn read_only_disk_stays_as_it_was() -> Result<()> {
     Ok(())
 }
 
-fn discard_frees_the_image() -> Result<()> {
+fn discard_frees_the_image(place: Place) -> Result<()> {
     let content: Vec<u8> = pattern(500_000)[..3 << 20].to_vec();
     let disk = Disk::with(&content)?;
-    let ended = new_guest("discard", "", Some(&disk))?.wait()?.code(0)?;
+    let ended = new_guest(place, "discard", "", Some(&disk))?.wait()?.code(0)?;
     ensure!(ended.stdout.contains("discarded"), "the guest could not discard:\n{}", ended.stdout);
     let left = fs::read(disk.path())?;
     ensure!(
@@ -276,24 +344,26 @@ fn discard_frees_the_image() -> Result<()> {
     Ok(())
 }
 
-fn no_kernel_line_is_shown_twice() -> Result<()> {
+fn no_kernel_line_is_shown_twice(place: Place) -> Result<()> {
     // Each way of choosing consoles: a driver that the kernel has, has not, or may load later.
+    let late = "virtio_pci virtio_console virtio_blk ext4";
     let cases = [
-        (NEW, Image::Elf, PCI),
-        (NEW, Image::Bz, PCI),
-        (OLD, Image::Elf, PCI),
-        (OLD, Image::Bz, "virtio_pci virtio_console virtio_blk ext4"),
+        (place.new, Image::Elf, PCI),
+        (place.new, Image::Packaged, PCI),
+        (place.old, Image::Elf, PCI),
+        (place.old, Image::Packaged, late),
     ];
-    for (kernel, image, modules) in cases {
+    let has_elf = |image| image == Image::Packaged || fast(place) == Image::Elf;
+    for (kernel, image, modules) in cases.into_iter().filter(|&(_, image, _)| has_elf(image)) {
         // Away from its configuration file, nothing tells which drivers a bzImage has.
         let alone = tempfile::tempdir()?;
         let mut arguments = boot_words(&Kernel::named(kernel)?, image, modules, "none")?;
-        if image == Image::Bz {
+        if image == Image::Packaged {
             let copy = alone.path().join("vmlinuz");
             fs::copy(&arguments[1], &copy)?;
             arguments[1] = copy.display().to_string();
         }
-        let ended = Guest::start(arguments)?.wait()?.code(0)?;
+        let ended = Guest::start(place.host, arguments, None)?.wait()?.code(0)?;
         let mut seen = HashSet::new();
         for line in ended.stdout.lines().filter(|line| line.starts_with('[')) {
             ensure!(seen.insert(line.trim_end()), "{kernel} showed twice: {line}\n{}", ended.stdout);
@@ -309,15 +379,16 @@ fn no_kernel_line_is_shown_twice() -> Result<()> {
     Ok(())
 }
 
-fn console_of_one_mebibyte_is_whole_and_cheap() -> Result<()> {
+/// The exits that `hv -vv` counted.
+fn exits(stderr: &str) -> Result<u64> {
+    let counts = stderr.lines().find_map(|line| line.split("exits: ").nth(1)).context("no count of exits")?;
+    Ok(counts.split_whitespace().next().context("no total")?.parse()?)
+}
+
+fn console_of_one_mebibyte_is_whole_and_cheap(place: Place) -> Result<()> {
     let boots = |test: &str| -> Result<(String, u64)> {
-        let ended = new_guest(test, "-vv", None)?.wait()?.code(0)?;
-        let exits = ended
-            .stderr
-            .lines()
-            .find_map(|line| line.split("exits: ").nth(1))
-            .context("no count of exits")?;
-        let total = exits.split_whitespace().next().context("no total")?.parse()?;
+        let ended = new_guest(place, test, "-vv", None)?.wait()?.code(0)?;
+        let total = exits(&ended.stderr)?;
         Ok((ended.stdout, total))
     };
     let (_, quiet) = boots("none")?;
@@ -328,8 +399,17 @@ fn console_of_one_mebibyte_is_whole_and_cheap() -> Result<()> {
     Ok(())
 }
 
-fn typed_text_reaches_the_guest() -> Result<()> {
-    let mut guest = new_guest("echo", "", None)?;
+fn a_quiet_boot_has_few_exits(place: Place) -> Result<()> {
+    let mut arguments = boot_words(&Kernel::named(place.new)?, Image::Packaged, PCI, "none quiet")?;
+    arguments.push("-vv".to_owned());
+    let ended = Guest::start(place.host, arguments, None)?.wait()?.code(0)?;
+    let exits = exits(&ended.stderr)?;
+    ensure!(exits <= 2500, "a quiet boot took {exits} exits:\n{}", ended.stderr);
+    Ok(())
+}
+
+fn typed_text_reaches_the_guest(place: Place) -> Result<()> {
+    let mut guest = new_guest(place, "echo", "", None)?;
     guest.wait_for("ready")?;
     guest.type_text("a word\n")?;
     let ended = guest.wait()?.code(0)?;
@@ -337,8 +417,8 @@ fn typed_text_reaches_the_guest() -> Result<()> {
     Ok(())
 }
 
-fn idle_guest_wakes_nothing() -> Result<()> {
-    let mut guest = new_guest("idle", "--memory 256M", None)?;
+fn idle_guest_wakes_nothing(place: Place) -> Result<()> {
+    let mut guest = new_guest(place, "idle", "--memory 256M", None)?;
     guest.wait_for("idle now")?;
     // Devices settle first: the guest's last words, its random seed.
     thread::sleep(Duration::from_secs(5));
