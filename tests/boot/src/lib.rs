@@ -118,11 +118,12 @@ impl Kernel {
         let (directory, made) = MADE
             .get_or_init(|| (TempDir::new().expect("a temporary directory can be made"), Mutex::default()));
         let kernel = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let architecture = if kernel.starts_with("arm64-") { "aarch64" } else { "x86_64" };
         let path = directory.path().join(format!("{kernel}-{}", modules.replace(' ', "-")));
         let mut made = made.lock().unwrap();
         if !made.contains(&path) {
             let mut command = Command::new(repository().join("ci/initrd"));
-            command.arg("--kernel").arg(&self.directory).args(["--modules", modules]);
+            command.args(["--arch", architecture, "--modules", modules, "--kernel"]).arg(&self.directory);
             command.arg(repository().join("tests/boot/guest/init")).arg(&path);
             let output = command.output().context("cannot run ci/initrd")?;
             ensure!(output.status.success(), "ci/initrd: {}", String::from_utf8_lossy(&output.stderr));
