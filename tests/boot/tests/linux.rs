@@ -22,17 +22,21 @@ struct Place {
     old: &'static str,
     /// The newest kernel has virtio-pci and virtio-console built in.
     new: &'static str,
-    /// What drives the power button.
-    button: &'static str,
+    /// What drives the power button, and the kernel that has it.
+    button: (&'static str, &'static str),
 }
 
-const X86_64: Place =
-    Place { host: Host::Native, old: "bookworm", new: "trixie-backports-cloud", button: "button" };
+const X86_64: Place = Place {
+    host: Host::Native,
+    old: "bookworm",
+    new: "trixie-backports-cloud",
+    button: ("button", "trixie-backports-cloud"),
+};
 const ARM64: Place = Place {
     host: Host::Native,
     old: "arm64-bookworm",
     new: "arm64-trixie-backports-cloud",
-    button: "gpio_keys",
+    button: ("gpio_keys", "arm64-bookworm"),
 };
 const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
 const EMULATED: Place = Place { host: Host::Emulated, ..ARM64 };
@@ -220,9 +224,10 @@ fn reboot_can_end_the_process(place: Place) -> Result<()> {
 
 fn sigterm_presses_the_power_button(place: Place) -> Result<()> {
     let disk = Disk::ext4(16)?;
-    let kernel = Kernel::named(place.new)?;
-    let mut arguments =
-        boot_words(&kernel, fast(place), &format!("virtio_blk ext4 {} evdev", place.button), "button")?;
+    let (driver, kernel) = place.button;
+    let image = if kernel == place.new { fast(place) } else { Image::Packaged };
+    let modules = format!("virtio_pci virtio_blk ext4 {driver} evdev");
+    let mut arguments = boot_words(&Kernel::named(kernel)?, image, &modules, "button")?;
     arguments.extend(["--disk".to_owned(), disk.path().display().to_string()]);
     let mut guest = Guest::start(place.host, arguments, Some(&disk))?;
     guest.wait_for("waiting for the button")?;
