@@ -2,14 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
-use hv_core::hypervisor::{Error, Result};
+use hv_core::{
+    arch::aarch64::CpuState,
+    hypervisor::{Error, Result},
+};
 use kvm_bindings::{
     KVM_ARM_VCPU_POWER_OFF, KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_PTRAUTH_ADDRESS,
     KVM_ARM_VCPU_PTRAUTH_GENERIC, kvm_vcpu_init,
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
-use super::{Chips, vgic::Vgic};
+use super::{Chips, registers, vgic::Vgic};
 
 /// What the cores of a VM have in common: the host's own processor, less what a guest has to ask for (SVE, a PMU).
 pub(crate) struct Template {
@@ -21,6 +24,8 @@ pub(crate) struct Template {
 pub(crate) struct Core {
     index: u32,
     init: kvm_vcpu_init,
+    /// `KVM_ARM_VCPU_INIT` leaves some registers as they were.
+    state: CpuState,
     gic: Arc<Vgic>,
 }
 
@@ -43,23 +48,23 @@ impl Template {
         if index > 0 {
             offer(&mut init, KVM_ARM_VCPU_POWER_OFF);
         }
-        let core = Core { index, init, gic: Arc::clone(&self.gic) };
-        core.initialise(vcpu)?;
-        Ok(core)
+        initialise(vcpu, &init)?;
+        Ok(Core { index, init, state: registers::state(vcpu)?, gic: Arc::clone(&self.gic) })
     }
 }
 
 impl Core {
-    /// Back to power-on: registers, timers and whether it waits for PSCI by `KVM_ARM_VCPU_INIT`, then its part of the
+    /// Back to power-on: timers and whether it waits for PSCI by `KVM_ARM_VCPU_INIT`, registers, and its part of the
     /// interrupt controller.
     pub(crate) fn reset(&self, vcpu: &VcpuFd) -> Result<()> {
-        self.initialise(vcpu)?;
+        initialise(vcpu, &self.init)?;
+        registers::set_state(vcpu, &self.state)?;
         self.gic.reset_core(self.index)
     }
+}
 
-    fn initialise(&self, vcpu: &VcpuFd) -> Result<()> {
-        vcpu.vcpu_init(&self.init).map_err(|error| Error::new("KVM_ARM_VCPU_INIT", error))
-    }
+fn initialise(vcpu: &VcpuFd, init: &kvm_vcpu_init) -> Result<()> {
+    vcpu.vcpu_init(init).map_err(|error| Error::new("KVM_ARM_VCPU_INIT", error))
 }
 
 /// Sets a bit of the features (KVM API, 4.82).

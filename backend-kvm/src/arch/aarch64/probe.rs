@@ -30,9 +30,9 @@ const RAM_SIZE: usize = 0x1_0000;
 /// Runs without address translation. The timer's compare value lies in the past, so that it interrupts at once.
 #[rustfmt::skip]
 const PROGRAM: [u32; 28] = [
-    0xd2a1_2001, // movz x1, #0x0900, lsl #16 (REPORT)
     0x52b0_8000, // movz w0, #0x8400, lsl #16 (PSCI_VERSION)
     0xd400_0002, // hvc #0
+    0xd2a1_2001, // movz x1, #0x0900, lsl #16 (REPORT)
     0x7100_081f, // cmp w0, #2
     0x5400_02eb, // b.lt end
     0x5280_0022, // mov w2, #1
