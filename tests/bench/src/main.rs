@@ -2,11 +2,15 @@
 
 mod block;
 mod boot;
+mod emulated;
+#[cfg(target_arch = "x86_64")]
 mod first_instruction;
 mod memory;
+mod overhead;
 
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -31,7 +35,19 @@ enum What {
     /// Resident memory beyond the guest's own. Needs full KVM.
     Memory,
     /// Exec to the first guest instruction. Any KVM.
+    #[cfg(target_arch = "x86_64")]
     FirstInstruction,
+    /// What hv adds to a guest's own boot, in time and memory. Needs full KVM; made for arm64.
+    Overhead {
+        /// The kernel to boot.
+        #[arg(long)]
+        kernel: PathBuf,
+        /// An initrd of tests/bench/guest/init.
+        #[arg(long)]
+        initrd: PathBuf,
+    },
+    /// Exec to the first line of /init of emulated arm64 guests, against QEMU's emulation. Any host.
+    Emulated,
     /// Block device through the in-process driver, against plain positioned vectored I/O. No KVM.
     Block,
 }
@@ -42,7 +58,10 @@ fn main() -> Result<()> {
     match what {
         What::Boot => boot::measure(runs),
         What::Memory => memory::measure(runs),
+        #[cfg(target_arch = "x86_64")]
         What::FirstInstruction => first_instruction::measure(runs),
+        What::Overhead { kernel, initrd } => overhead::measure(runs, &kernel, &initrd),
+        What::Emulated => emulated::measure(runs),
         What::Block => block::measure(runs),
     }
 }

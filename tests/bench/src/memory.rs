@@ -33,7 +33,7 @@ pub(crate) fn measure(runs: usize) -> Result<()> {
 
 /// MiB resident in every mapping but guest RAM: the one anonymous mapping as large as the guest, possibly split in
 /// pieces that follow each other.
-fn beyond_guest(pid: u32) -> Result<f64> {
+pub(crate) fn beyond_guest(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
     let (mut total, mut guest) = (0, None);
     let (mut size, mut rss) = (0, 0);
