@@ -1,5 +1,7 @@
 //! Guests for the boot tests: kernels, initial RAM disks, disk images, and the `hv` binary as a child process.
 
+pub mod machine;
+
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use hv_boot_tests::{Disk, Guest, Host, Kernel, pattern};
+use hv_boot_tests::{Disk, Guest, Host, Kernel, machine, pattern};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::Signal;
 
@@ -62,6 +62,7 @@ const COMMON: &[(&str, Test)] = &[
     ("no_kernel_line_is_shown_twice", no_kernel_line_is_shown_twice),
     ("console_of_one_mebibyte_is_whole_and_cheap", console_of_one_mebibyte_is_whole_and_cheap),
     ("typed_text_reaches_the_guest", typed_text_reaches_the_guest),
+    ("the_machine_is_as_written_down", the_machine_is_as_written_down),
 ];
 
 /// What only this machine's own hypervisor is tested for.
@@ -99,6 +100,7 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
 const KVM_ARM64_ONLY: &[(&str, Test)] = &[
     ("reboot_stays_in_the_process", reboot_stays_in_the_process),
     ("read_only_disk_stays_as_it_was", read_only_disk_stays_as_it_was),
+    ("the_machine_is_as_written_down", the_machine_is_as_written_down),
 ];
 
 fn main() -> ExitCode {
@@ -402,6 +404,17 @@ fn console_of_one_mebibyte_is_whole_and_cheap(place: Place) -> Result<()> {
     ensure!(stdout.contains(&expected), "the console lost something of 1 MiB");
     ensure!(loud <= quiet + 2000, "1 MiB of console output took {} exits", loud - quiet);
     Ok(())
+}
+
+/// Every host is held against the same page, so all of them are the same machine.
+fn the_machine_is_as_written_down(place: Place) -> Result<()> {
+    let disk = Disk::ext4(16)?;
+    let mut arguments = boot_words(&Kernel::named(place.new)?, fast(place), PCI, "machine quiet")?;
+    arguments.extend(words("--cpus 2 --memory 512M --disk"));
+    arguments.push(format!("{},serial=the-same-disk,queues=2", disk.path().display()));
+    Guest::start(place.host, arguments, Some(&disk))?.wait()?.code(0)?;
+    let architecture = if place.new == X86_64.new { "x86_64" } else { "aarch64" };
+    machine::check(architecture, &disk.text("machine")?)
 }
 
 fn a_quiet_boot_has_few_exits(place: Place) -> Result<()> {
