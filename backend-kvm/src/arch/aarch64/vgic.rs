@@ -28,6 +28,7 @@ use vmm_sys_util::errno;
 mod register {
     pub(super) const CTLR: u64 = 0;
     pub(super) const IGROUPR: u64 = 0x80;
+    pub(super) const ISENABLER: u64 = 0x100;
     pub(super) const ICENABLER: u64 = 0x180;
     pub(super) const ISPENDR: u64 = 0x200;
     pub(super) const ICPENDR: u64 = 0x280;
@@ -71,10 +72,28 @@ pub(super) struct Vgic {
     device: DeviceFd,
     vcpus: u32,
     intids: u32,
-    /// `ICC_CTLR_EL1` at power-on, known once all cores exist: before that nothing can have changed.
-    control: OnceLock<u64>,
+    /// Known once all cores exist: before that nothing can have changed.
+    power_on: OnceLock<PowerOn>,
     /// Cores reset their part one after the other, since they would disturb each other.
     turn: Mutex<()>,
+}
+
+/// What the host chooses itself, as it is at power-on.
+struct PowerOn {
+    /// `ICC_CTLR_EL1`
+    control: u64,
+    /// SGIs and PPIs.
+    private: Interrupts,
+    spis: Interrupts,
+}
+
+/// 32 interrupts.
+#[derive(Debug, Clone, Copy)]
+struct Interrupts {
+    /// `ISENABLER`: KVM has SGIs enabled.
+    enabled: u32,
+    /// `ICFGR` of the second half, or of both: KVM has SPIs triggered by edge.
+    triggers: u32,
 }
 
 impl Vgic {
@@ -84,7 +103,7 @@ impl Vgic {
             .create_device(&mut description)
             .map_err(|error| Error::new("KVM_CREATE_DEVICE", without_gicv3(error.into())))?;
         let gic =
-            Self { device, vcpus, intids: plan.intids, control: OnceLock::new(), turn: Mutex::default() };
+            Self { device, vcpus, intids: plan.intids, power_on: OnceLock::new(), turn: Mutex::default() };
         gic.set("KVM_DEV_ARM_VGIC_GRP_NR_IRQS", KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &plan.intids)?;
         let address = |kind: u32, value: u64| {
             gic.set("KVM_DEV_ARM_VGIC_GRP_ADDR", KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &value)
@@ -99,16 +118,21 @@ impl Vgic {
     pub(super) fn seal(&self) -> Result<()> {
         let init = KVM_DEV_ARM_VGIC_CTRL_INIT.into();
         self.set("KVM_DEV_ARM_VGIC_CTRL_INIT", KVM_DEV_ARM_VGIC_GRP_CTRL, init, &0u64)?;
+        let spis = Interrupts::read(FIRST_SPI, |offset| {
+            self.get("KVM_DEV_ARM_VGIC_GRP_DIST_REGS", KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset)
+        })?;
+        let private = Interrupts::read(0, |offset| {
+            let place = of_core(0) | (register::SGI_FRAME + offset);
+            self.get("KVM_DEV_ARM_VGIC_GRP_REDIST_REGS", KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, place)
+        })?;
         let control = self.cpu_register(0, CONTROL)?;
-        self.control.get_or_init(|| control);
+        self.power_on.get_or_init(|| PowerOn { control, private, spis });
         Ok(())
     }
 
     /// Distributor, SPIs and their lines, back to power-on. Only while no core runs.
     pub(super) fn reset_distributor(&self) -> Result<()> {
-        if self.control.get().is_none() {
-            return Ok(());
-        }
+        let Some(power_on) = self.power_on.get() else { return Ok(()) };
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let write = |offset, value| {
             self.set("KVM_DEV_ARM_VGIC_GRP_DIST_REGS", KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset, &value)
@@ -116,7 +140,7 @@ impl Vgic {
         write(register::CTLR, 0)?;
         for first in (FIRST_SPI..self.intids).step_by(32) {
             self.lower_lines(0, first)?;
-            reset_32_interrupts(first, write)?;
+            power_on.spis.write(first, write)?;
         }
         for intid in FIRST_SPI..self.intids {
             // KVM has no fourth level of affinity, which the upper half holds.
@@ -127,16 +151,16 @@ impl Vgic {
 
     /// The redistributor and the CPU interface of core `index`, back to power-on. Only while it does not run.
     pub(super) fn reset_core(&self, index: u32) -> Result<()> {
-        let Some(control) = self.control.get() else { return Ok(()) };
+        let Some(power_on) = self.power_on.get() else { return Ok(()) };
         if index >= self.vcpus {
             return Ok(());
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        reset_32_interrupts(0, |offset, value| {
+        power_on.private.write(0, |offset, value| {
             let place = of_core(index) | (register::SGI_FRAME + offset);
             self.set("KVM_DEV_ARM_VGIC_GRP_REDIST_REGS", KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, place, &value)
         })?;
-        self.set_cpu_register(index, CONTROL, *control)?;
+        self.set_cpu_register(index, CONTROL, power_on.control)?;
         for register in CPU_INTERFACE {
             self.set_cpu_register(index, register, 0)?;
         }
@@ -160,18 +184,20 @@ impl Vgic {
     }
 
     fn cpu_register(&self, core: u32, register: SystemRegister) -> Result<u64> {
+        let place = of_core(core) | u64::from(register.0);
+        self.get("KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS", KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, place)
+    }
+
+    /// Reads an attribute of at most 64 bits.
+    fn get(&self, operation: &'static str, group: u32, attr: u64) -> Result<u64> {
         let mut value = 0u64;
-        let mut attribute = kvm_device_attr {
-            group: KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
-            attr: of_core(core) | u64::from(register.0),
-            addr: from_mut(&mut value).expose_provenance() as u64,
-            flags: 0,
-        };
+        let addr = from_mut(&mut value).expose_provenance() as u64;
+        let mut attribute = kvm_device_attr { group, attr, addr, flags: 0 };
         patiently(|| {
-            // SAFETY: `addr` is that of `value`, which has the 64 bits that an attribute of this group has.
+            // SAFETY: `addr` is that of `value`, and no attribute of a GIC is wider.
             unsafe { self.device.get_device_attr(&mut attribute) }
         })
-        .map_err(|error| Error::new("KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS", error))?;
+        .map_err(|error| Error::new(operation, error))?;
         Ok(value)
     }
 
@@ -188,23 +214,34 @@ fn of_core(index: u32) -> u64 {
     affinity(index) << KVM_DEV_ARM_VGIC_V3_MPIDR_SHIFT
 }
 
-/// Puts the 32 interrupts from `first` on back to power-on: in group 1, where KVM has them; disabled, neither pending nor
-/// active, of the highest priority, triggered by level (what is fixed for SGIs stays).
-fn reset_32_interrupts(first: u32, write: impl Fn(u64, u32) -> Result<()>) -> Result<()> {
-    let bits = u64::from(first / 32) * 4;
-    write(register::IGROUPR + bits, u32::MAX)?;
-    write(register::ICENABLER + bits, u32::MAX)?;
-    // Which of the two KVM listens to has changed: what it is told of one, or what it is told to clear.
-    write(register::ISPENDR + bits, 0)?;
-    write(register::ICPENDR + bits, u32::MAX)?;
-    write(register::ICACTIVER + bits, u32::MAX)?;
-    for word in 0..8 {
-        write(register::IPRIORITYR + u64::from(first) + word * 4, 0)?;
+impl Interrupts {
+    fn read(first: u32, read: impl Fn(u64) -> Result<u64>) -> Result<Self> {
+        // A register of 32 bits leaves the upper half alone.
+        let read = |offset| read(offset).map(|value| u32::try_from(value).unwrap_or_default());
+        Ok(Self {
+            enabled: read(register::ISENABLER + u64::from(first / 8))?,
+            triggers: read(register::ICFGR + u64::from(first / 4) + 4)?,
+        })
     }
-    for word in 0..2 {
-        write(register::ICFGR + u64::from(first / 4) + word * 4, 0)?;
+
+    /// Puts those from `first` on back to power-on: in group 1, where KVM has them, neither pending nor active, of the
+    /// highest priority. What is fixed for SGIs stays.
+    fn write(self, first: u32, write: impl Fn(u64, u32) -> Result<()>) -> Result<()> {
+        let bits = u64::from(first / 8);
+        write(register::IGROUPR + bits, u32::MAX)?;
+        write(register::ICENABLER + bits, u32::MAX)?;
+        // Which of the two KVM listens to has changed: what it is told of one, or what it is told to clear.
+        write(register::ISPENDR + bits, 0)?;
+        write(register::ICPENDR + bits, u32::MAX)?;
+        write(register::ICACTIVER + bits, u32::MAX)?;
+        for word in 0..8 {
+            write(register::IPRIORITYR + u64::from(first) + word * 4, 0)?;
+        }
+        for word in 0..2 {
+            write(register::ICFGR + u64::from(first / 4) + word * 4, self.triggers)?;
+        }
+        write(register::ISENABLER + bits, self.enabled)
     }
-    Ok(())
 }
 
 /// Tries again for as long as cores are busy.
@@ -230,44 +267,4 @@ fn without_gicv3(error: io::Error) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    /// What `reset_32_interrupts` writes.
-    fn written(first: u32) -> Vec<(u64, u32)> {
-        let writes = RefCell::new(Vec::new());
-        reset_32_interrupts(first, |offset, value| {
-            writes.borrow_mut().push((offset, value));
-            Ok(())
-        })
-        .unwrap();
-        writes.into_inner()
-    }
-
-    #[test]
-    fn a_reset_reaches_each_register_of_32_interrupts() {
-        let private = written(0);
-        assert_eq!(private.len(), 15);
-        assert!(private.contains(&(0x180, u32::MAX)) && private.contains(&(0x41c, 0)));
-        assert!(private.contains(&(0xc04, 0)));
-        // INTIDs 608 to 639, the last of the machine.
-        let last = written(608);
-        assert!(last.contains(&(0x1cc, u32::MAX)), "ICENABLER19 of {last:x?}");
-        assert!(last.contains(&(0x67c, 0)), "IPRIORITYR159 of {last:x?}");
-        assert!(last.contains(&(0xc9c, 0)), "ICFGR39 of {last:x?}");
-    }
-
-    #[test]
-    fn a_core_is_named_by_its_affinity() {
-        assert_eq!((of_core(0), of_core(1), of_core(17)), (0, 1 << 32, 0x101 << 32));
-    }
-
-    #[test]
-    fn a_host_with_an_older_controller_is_told_what_is_missing() {
-        let message = without_gicv3(io::Error::from_raw_os_error(libc::ENODEV)).to_string();
-        assert!(message.contains("GICv3"), "{message}");
-        assert!(!without_gicv3(io::Error::from_raw_os_error(libc::EINVAL)).to_string().contains("GICv3"));
-    }
-}
+mod tests;
