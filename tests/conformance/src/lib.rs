@@ -3,6 +3,7 @@
 //! A backend's `tests/conformance.rs` calls [`run`]. A case that the host cannot run is reported as skipped, with
 //! the reason. The output is that of `cargo test`, so that the same eyes and scripts read it.
 
+mod aarch64;
 mod cases;
 mod harness;
 mod rig;
