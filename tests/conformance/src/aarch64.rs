@@ -1,5 +1,21 @@
 //! aarch64 in the suite: its programs, how a core enters them, and the cases that only it has.
 
+macro_rules! image {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/aarch64/", $name, ".bin"))
+    };
+}
+
+mod access;
+mod cores;
+mod forms;
+mod interrupts;
+mod psci;
+mod registers;
+mod reset;
+mod snippet;
+mod timer;
+
 use std::collections::BTreeMap;
 
 use hv_core::{
@@ -12,12 +28,6 @@ use hv_core::{
 use vm_memory::{Bytes, MemoryRegionAddress};
 
 use crate::{Case, Program, Programs};
-
-macro_rules! image {
-    ($name:literal) => {
-        include_bytes!(concat!(env!("OUT_DIR"), "/aarch64/", $name, ".bin"))
-    };
-}
 
 /// The translation table of level 1, and the one of level 2 for the first GiB.
 const TABLES: u64 = 0x1000;
@@ -95,7 +105,15 @@ impl Programs for Aarch64 {
     where
         H::Vm: Vm<Arch = Self>,
     {
-        Vec::new()
+        [
+            access::cases::<H>(),
+            psci::cases::<H>(),
+            interrupts::cases::<H>(),
+            timer::cases::<H>(),
+            registers::cases::<H>(),
+            reset::cases::<H>(),
+        ]
+        .concat()
     }
 }
 
