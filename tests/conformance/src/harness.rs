@@ -22,6 +22,8 @@ pub enum Needs {
     Little,
     /// A host that runs stock guests: interrupts, timers, any instruction.
     Full,
+    /// A backend that reads instructions whose access the processor does not describe.
+    Decoder,
 }
 
 enum Outcome {
@@ -39,9 +41,9 @@ impl Case {
 
     fn outcome(&self, host: &Host) -> Outcome {
         match (host, self.needs) {
-            (Host::Missing(reason), _) | (Host::Partial(reason), Needs::Full) => {
-                Outcome::Skipped(reason.clone())
-            }
+            (Host::Missing(reason), _)
+            | (Host::Partial(reason), Needs::Full)
+            | (Host::WithoutDecoder(reason), Needs::Decoder) => Outcome::Skipped(reason.clone()),
             _ => self.attempt(),
         }
     }
