@@ -14,6 +14,9 @@ use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
 use super::{Chips, registers, vgic::Vgic};
 
+/// PSCI 1.1, the machine's; a newer KVM offers more by itself, and one before Linux 5.18 has 1.0.
+const PSCI_VERSION: u64 = 1 << 16 | 1;
+
 /// What the cores of a VM have in common: the host's own processor, less what a guest has to ask for (SVE, a PMU).
 pub(crate) struct Template {
     init: kvm_vcpu_init,
@@ -49,6 +52,9 @@ impl Template {
             offer(&mut init, KVM_ARM_VCPU_POWER_OFF);
         }
         initialise(vcpu, &init)?;
+        if let Err(error) = registers::set_psci_version(vcpu, PSCI_VERSION) {
+            tracing::debug!("PSCI 1.1: {error}");
+        }
         Ok(Core { index, init, state: registers::state(vcpu)?, gic: Arc::clone(&self.gic) })
     }
 }
