@@ -34,6 +34,7 @@ pub trait Vcpu {
     fn set_state(&mut self, state: &<Self::Arch as Arch>::CpuState) -> Result<()>;
 
     /// Puts the core, with its local interrupt controller and timers, back to its state at power-on.
+    /// Only while no core of the machine runs.
     ///
     /// # Errors
     /// The host refuses.

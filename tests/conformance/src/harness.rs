@@ -24,6 +24,8 @@ pub enum Needs {
     Full,
     /// A backend that reads instructions whose access the processor does not describe.
     Decoder,
+    /// A processor that says whether a load extends the sign.
+    Signs,
 }
 
 enum Outcome {
@@ -40,12 +42,14 @@ impl Case {
     }
 
     fn outcome(&self, host: &Host) -> Outcome {
-        match (host, self.needs) {
-            (Host::Missing(reason), _)
-            | (Host::Partial(reason), Needs::Full)
-            | (Host::WithoutDecoder(reason), Needs::Decoder) => Outcome::Skipped(reason.clone()),
-            _ => self.attempt(),
-        }
+        let reason = match (host, self.needs) {
+            (Host::Missing(reason), _) | (Host::Partial(reason), Needs::Full) => Some(reason),
+            (Host::Lacks(lacks), needs) => {
+                lacks.iter().find(|(lack, _)| *lack == needs).map(|(_, reason)| reason)
+            }
+            _ => None,
+        };
+        reason.map_or_else(|| self.attempt(), |reason| Outcome::Skipped(reason.clone()))
     }
 
     fn attempt(&self) -> Outcome {

@@ -20,8 +20,8 @@ pub use rig::{Program, Programs};
 pub enum Host {
     /// It runs any guest.
     Full,
-    /// It runs any guest that accesses devices by plain loads and stores; says why.
-    WithoutDecoder(String),
+    /// It runs any guest that does without some things; says why it lacks each.
+    Lacks(Vec<(Needs, String)>),
     /// It runs some guests; says what it lacks.
     Partial(String),
     /// It runs none; says why.

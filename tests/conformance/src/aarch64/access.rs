@@ -17,6 +17,7 @@ where
 {
     vec![
         Case::new("loads_and_stores_of_one_register", Needs::Little, || pass::<H>(&forms::described())),
+        Case::new("loads_that_extend_the_sign", Needs::Signs, || pass::<H>(&forms::signed())),
         Case::new("loads_and_stores_of_any_form", Needs::Decoder, || pass::<H>(&forms::to_be_decoded())),
         Case::new("cache_maintenance_of_a_device_does_nothing", Needs::Little, cache::<H>),
     ]

@@ -14,10 +14,17 @@ use crate::rig::{Rig, VcpuOf, reported};
 
 type KickOf<H> = <VcpuOf<H> as Vcpu>::Kick;
 
+/// What a core does next, as in the machine: all are reset before any runs.
+#[derive(Clone, Copy)]
+enum Order {
+    Reset,
+    Run,
+}
+
 /// The cores from 1 on.
 pub(super) struct Others<H: Hypervisor> {
-    cores: Vec<(KickOf<H>, Sender<()>)>,
-    held: Receiver<()>,
+    cores: Vec<(KickOf<H>, Sender<Order>)>,
+    done: Receiver<()>,
     reports: Receiver<(u32, u64)>,
 }
 
@@ -29,29 +36,31 @@ where
     let rig = Rig::<H>::new(count);
     let mut first = rig.vm.create_vcpu(0).unwrap();
     let (report, reports) = channel();
-    let (hold, held) = channel();
+    let (did, done) = channel();
     let vm = &rig.vm;
     thread::scope(|scope| {
-        let mut others = Others::<H> { cores: Vec::new(), held, reports };
+        let mut others = Others::<H> { cores: Vec::new(), done, reports };
         for index in 1..count {
-            let (report, hold) = (report.clone(), hold.clone());
+            let (report, did) = (report.clone(), did.clone());
             let (made, ready) = channel();
             let (go, orders) = channel();
             scope.spawn(move || {
                 let mut vcpu = vm.create_vcpu(index).unwrap();
                 made.send(vcpu.kick()).unwrap();
-                for () in orders {
-                    vcpu.reset().unwrap();
-                    run(&mut vcpu, index, &report);
+                for order in orders {
+                    match order {
+                        Order::Reset => vcpu.reset().unwrap(),
+                        Order::Run => run(&mut vcpu, index, &report),
+                    }
                     // Who asked may be gone.
-                    let _ = hold.send(());
+                    let _ = did.send(());
                 }
             });
             others.cores.push((ready.recv().unwrap(), go));
         }
-        drop((report, hold));
+        drop((report, did));
         vm.seal().unwrap();
-        others.go();
+        others.order(Order::Run);
         script(&rig, &mut first, &others);
     });
 }
@@ -84,17 +93,23 @@ impl<H: Hypervisor> Others<H> {
         for (kick, _) in &self.cores {
             kick.kick();
         }
-        for _ in &self.cores {
-            self.held.recv().expect("they run");
-        }
+        self.await_all();
         rig.vm.reset().unwrap();
+        self.order(Order::Reset);
         first.reset().unwrap();
-        self.go();
+        self.await_all();
+        self.order(Order::Run);
     }
 
-    fn go(&self) {
-        for (_, order) in &self.cores {
-            order.send(()).expect("they wait");
+    fn order(&self, order: Order) {
+        for (_, orders) in &self.cores {
+            orders.send(order).expect("they wait");
+        }
+    }
+
+    fn await_all(&self) {
+        for _ in &self.cores {
+            self.done.recv().expect("they live");
         }
     }
 }

@@ -91,17 +91,23 @@ pub(super) fn described() -> Vec<Form> {
         form("ldrh w1, [x2]", 0x7940_0041, [Load(0, 2)], [X(1, 0x8180)]),
         form("ldr w1, [x2]", 0xb940_0041, [Load(0, 4)], [X(1, 0x8382_8180)]),
         form("ldr x1, [x2]", 0xf940_0041, [Load(0, 8)], [X(1, 0x8786_8584_8382_8180)]),
+        form("ldr xzr, [x2]", 0xf940_005f, [Load(0, 8)], []),
+        form("ldr x2, [x2]", 0xf940_0042, [Load(0, 8)], [X(2, 0x8786_8584_8382_8180)]),
+        form("ldrb w1, [x2, x4]", 0x3864_6841, [Load(24, 1)], [X(1, 0x98)]),
+        form("ldur x1, [x2, #-8]", 0xf85f_8041, [Load(-8, 8)], [X(1, 0xfffe_fdfc_fbfa_f9f8)]),
+        form("ldar w1, [x2]", 0x88df_fc41, [Load(0, 4)], [X(1, 0x8382_8180)]),
+    ]
+}
+
+/// Of those, the ones that extend the sign.
+pub(super) fn signed() -> Vec<Form> {
+    vec![
         form("ldrsb w1, [x2]", 0x39c0_0041, [Load(0, 1)], [X(1, 0xffff_ff80)]),
         form("ldrsb x1, [x2]", 0x3980_0041, [Load(0, 1)], [X(1, 0xffff_ffff_ffff_ff80)]),
         form("ldrsh w1, [x2]", 0x79c0_0041, [Load(0, 2)], [X(1, 0xffff_8180)]),
         form("ldrsh x1, [x2]", 0x7980_0041, [Load(0, 2)], [X(1, 0xffff_ffff_ffff_8180)]),
         form("ldrsw x1, [x2]", 0xb980_0041, [Load(0, 4)], [X(1, 0xffff_ffff_8382_8180)]),
-        form("ldr xzr, [x2]", 0xf940_005f, [Load(0, 8)], []),
         form("ldrsb wzr, [x2]", 0x39c0_005f, [Load(0, 1)], []),
-        form("ldr x2, [x2]", 0xf940_0042, [Load(0, 8)], [X(2, 0x8786_8584_8382_8180)]),
-        form("ldrb w1, [x2, x4]", 0x3864_6841, [Load(24, 1)], [X(1, 0x98)]),
-        form("ldur x1, [x2, #-8]", 0xf85f_8041, [Load(-8, 8)], [X(1, 0xfffe_fdfc_fbfa_f9f8)]),
-        form("ldar w1, [x2]", 0x88df_fc41, [Load(0, 4)], [X(1, 0x8382_8180)]),
     ]
 }
 

@@ -17,6 +17,7 @@ where
         Case::new("registers_are_what_they_were_set_to", Needs::Little, registers::<H>),
         Case::new("reset_brings_back_the_registers_of_power_on", Needs::Little, reset::<H>),
         Case::new("reset_forgets_a_pending_load", Needs::Little, reset_pending::<H>),
+        Case::new("a_saved_state_goes_on", Needs::Little, saved::<H>),
         Case::new("a_core_outlives_its_machine", Needs::Little, outlives::<H>),
         Case::new("nothing_is_left_of_a_machine", Needs::Little, nothing_left::<H>),
         Case::new("a_core_is_made_once", Needs::Little, once::<H>),
@@ -61,6 +62,22 @@ where
     assert_ne!(ArchOf::<H>::loaded(&vcpu.state().unwrap()), u64::from_le_bytes([0xee; 8]));
     rig.enter(&mut vcpu, ArchOf::<H>::image(Program::Spin), 0);
     assert_eq!(report(&mut vcpu), 1);
+}
+
+/// A core is saved while the guest loads and stores, reset, and goes on from there.
+fn saved<H: Hypervisor>()
+where
+    ArchOf<H>: Programs,
+{
+    let (rig, mut vcpu) = Rig::<H>::with(Program::Store, DEVICE);
+    for value in 1_u64..6 {
+        assert!(matches!(vcpu.run().unwrap(), Exit::MmioWrite { address: DEVICE, .. }));
+        assert_eq!(report(&mut vcpu), value);
+        let state = vcpu.state().unwrap();
+        rig.vm.reset().unwrap();
+        vcpu.reset().unwrap();
+        vcpu.set_state(&state).unwrap();
+    }
 }
 
 fn outlives<H: Hypervisor>()
