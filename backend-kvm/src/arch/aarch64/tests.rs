@@ -65,9 +65,8 @@ fn an_arm64_kvm_is_a_full_one() {
 fn psci_is_of_the_machines_version() {
     let kvm = kvm_ioctls::Kvm::new().unwrap();
     let vm = create_vm(&kvm, &VmPlan { vcpus: 1, address_bits: 36, irq: plan() }).unwrap();
-    let chips = Chips::new(&vm, &plan(), 1).unwrap();
     let vcpu = vm.create_vcpu(0).unwrap();
-    Template::new(&kvm, &vm, &chips, 1).unwrap().core(&vcpu, 0).unwrap();
+    Template::new(&kvm, &vm, 1).unwrap().core(&vcpu, 0).unwrap();
     let mut version = [0; 8];
     vcpu.get_one_reg(0x6030_0000_0014_0000, &mut version).unwrap();
     assert_eq!(u64::from_le_bytes(version), 0x1_0001);

@@ -87,7 +87,7 @@ fn a_used_controller_is_as_new_after_a_reset() {
     let kvm = kvm_ioctls::Kvm::new().unwrap();
     let vm = Arc::new(kvm.create_vm().unwrap());
     let chips = Chips::new(&vm, &plan(), 2).unwrap();
-    let template = Template::new(&kvm, &vm, &chips, 2).unwrap();
+    let template = Template::new(&kvm, &vm, 2).unwrap();
     let cores = [0, 1].map(|index| {
         let fd = vm.create_vcpu(index).unwrap();
         let core = template.core(&fd, u32::try_from(index).unwrap()).unwrap();
