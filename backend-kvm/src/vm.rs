@@ -31,7 +31,7 @@ impl KvmVm {
     pub(crate) fn new(kvm: &kvm_ioctls::Kvm, plan: &VmPlan<Guest>) -> Result<Self> {
         let fd = Arc::new(arch::create_vm(kvm, plan)?);
         let chips = Chips::new(&fd, &plan.irq, plan.vcpus)?;
-        let template = Template::new(kvm, &fd, &chips, plan.vcpus)?;
+        let template = Template::new(kvm, &fd, plan.vcpus)?;
         let lines = Arc::new(Lines::new(Arc::clone(&fd), &plan.irq));
         Ok(Self {
             slots: Arc::new(Slots::new(Arc::clone(&fd))),

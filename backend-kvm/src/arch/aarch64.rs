@@ -77,3 +77,6 @@ pub(crate) fn has_hardware_virtualization() -> bool {
 pub(crate) fn location(vcpu: &VcpuFd) -> Option<String> {
     registers::program_counter(vcpu).ok().map(|pc| format!("PC {pc:#x}"))
 }
+
+#[cfg(test)]
+mod tests;

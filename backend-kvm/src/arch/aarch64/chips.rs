@@ -1,21 +1,19 @@
 //! `Chips`: the interrupt controller of a VM, emulated in the host's kernel. Timers belong to the cores.
 
-use std::sync::Arc;
-
 use hv_core::{arch::aarch64::IrqPlan, hypervisor::Result};
 use kvm_ioctls::VmFd;
 
 use super::vgic::Vgic;
 
-/// A `GICv3`, which cores share: each resets its own part.
+/// A `GICv3`, with the part of each core.
 pub(crate) struct Chips {
-    pub(super) gic: Arc<Vgic>,
+    pub(super) gic: Vgic,
 }
 
 impl Chips {
     /// Puts it into `vm`. Before its first core.
     pub(crate) fn new(vm: &VmFd, plan: &IrqPlan, vcpus: u32) -> Result<Self> {
-        Ok(Self { gic: Arc::new(Vgic::new(vm, plan, vcpus)?) })
+        Ok(Self { gic: Vgic::new(vm, plan, vcpus)? })
     }
 
     /// All cores exist.
@@ -25,6 +23,6 @@ impl Chips {
 
     /// Back to power-on. While no core runs.
     pub(crate) fn reset(&self, _: &VmFd) -> Result<()> {
-        self.gic.reset_distributor()
+        self.gic.reset()
     }
 }

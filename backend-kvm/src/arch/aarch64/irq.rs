@@ -30,7 +30,7 @@ impl Lines {
 
 impl IrqChip for Lines {
     fn set_line(&self, spi: u32, high: bool) {
-        self.set_spi(FIRST_SPI + spi, high);
+        self.set_spi(FIRST_SPI.saturating_add(spi), high);
     }
 
     fn send_msi(&self, message: Msi) {

@@ -1,6 +1,6 @@
 //! `Template`, what the cores of a VM have in common; `Core`, how one of them is at power-on.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use hv_core::{
     arch::aarch64::CpuState,
@@ -12,12 +12,14 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
-use super::{Chips, registers, vgic::Vgic};
+use super::registers;
+
+/// PSCI 1.1, the machine's; a newer KVM offers more by itself, and one before Linux 5.18 has 1.0.
+const PSCI_VERSION: u64 = 1 << 16 | 1;
 
 /// What the cores of a VM have in common: the host's own processor, less what a guest has to ask for (SVE, a PMU).
 pub(crate) struct Template {
     init: kvm_vcpu_init,
-    gic: Arc<Vgic>,
 }
 
 /// One core at power-on.
@@ -26,11 +28,10 @@ pub(crate) struct Core {
     init: kvm_vcpu_init,
     /// `KVM_ARM_VCPU_INIT` leaves some registers as they were.
     state: CpuState,
-    gic: Arc<Vgic>,
 }
 
 impl Template {
-    pub(crate) fn new(kvm: &Kvm, vm: &VmFd, chips: &Chips, _: u32) -> Result<Self> {
+    pub(crate) fn new(kvm: &Kvm, vm: &VmFd, _: u32) -> Result<Self> {
         let mut init = kvm_vcpu_init::default();
         vm.get_preferred_target(&mut init).map_err(|error| Error::new("KVM_ARM_PREFERRED_TARGET", error))?;
         offer(&mut init, KVM_ARM_VCPU_PSCI_0_2);
@@ -39,7 +40,7 @@ impl Template {
             offer(&mut init, KVM_ARM_VCPU_PTRAUTH_ADDRESS);
             offer(&mut init, KVM_ARM_VCPU_PTRAUTH_GENERIC);
         }
-        Ok(Self { init, gic: Arc::clone(&chips.gic) })
+        Ok(Self { init })
     }
 
     /// Makes `vcpu`, just created, the core `index`. All but the first wait for PSCI's `CPU_ON`.
@@ -49,17 +50,18 @@ impl Template {
             offer(&mut init, KVM_ARM_VCPU_POWER_OFF);
         }
         initialise(vcpu, &init)?;
-        Ok(Core { index, init, state: registers::state(vcpu)?, gic: Arc::clone(&self.gic) })
+        if let Err(error) = registers::set_psci_version(vcpu, PSCI_VERSION) {
+            tracing::debug!("PSCI 1.1: {error}");
+        }
+        Ok(Core { index, init, state: registers::state(vcpu)? })
     }
 }
 
 impl Core {
-    /// Back to power-on: timers and whether it waits for PSCI by `KVM_ARM_VCPU_INIT`, registers, and its part of the
-    /// interrupt controller.
+    /// Back to power-on: timers and whether it waits for PSCI by `KVM_ARM_VCPU_INIT`, then registers.
     pub(crate) fn reset(&self, vcpu: &VcpuFd) -> Result<()> {
         initialise(vcpu, &self.init)?;
-        registers::set_state(vcpu, &self.state)?;
-        self.gic.reset_core(self.index)
+        registers::set_state(vcpu, &self.state)
     }
 }
 

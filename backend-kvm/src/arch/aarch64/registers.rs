@@ -10,8 +10,8 @@ use hv_core::{
     hypervisor::{Error, Result},
 };
 use kvm_bindings::{
-    KVM_REG_ARM_CORE, KVM_REG_ARM64, KVM_REG_ARM64_SYSREG, KVM_REG_SIZE_U32, KVM_REG_SIZE_U64,
-    KVM_REG_SIZE_U128, kvm_regs, user_fpsimd_state, user_pt_regs,
+    KVM_REG_ARM_CORE, KVM_REG_ARM_FW, KVM_REG_ARM64, KVM_REG_ARM64_SYSREG, KVM_REG_SIZE_U32,
+    KVM_REG_SIZE_U64, KVM_REG_SIZE_U128, kvm_regs, user_fpsimd_state, user_pt_regs,
 };
 use kvm_ioctls::VcpuFd;
 
@@ -62,6 +62,13 @@ pub(crate) fn set_state(vcpu: &VcpuFd, state: &CpuState) -> Result<()> {
             .map_err(|error| Error::new("KVM_SET_ONE_REG", named(*register, &error.into())))?;
     }
     Ok(())
+}
+
+/// The version of PSCI that the whole VM has. Before it runs.
+pub(super) fn set_psci_version(vcpu: &VcpuFd, version: u64) -> Result<()> {
+    /// `KVM_REG_ARM_PSCI_VERSION`, the first of the firmware's (KVM API, virt/kvm/arm/fw-pseudo-registers).
+    const PSCI_VERSION: u64 = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_FW as u64;
+    write(vcpu, PSCI_VERSION, &version.to_le_bytes())
 }
 
 pub(super) fn program_counter(vcpu: &VcpuFd) -> Result<u64> {

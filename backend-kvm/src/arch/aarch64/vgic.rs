@@ -4,9 +4,7 @@
 use std::{
     io,
     ptr::{from_mut, from_ref},
-    sync::{Mutex, OnceLock, PoisonError},
-    thread,
-    time::Duration,
+    sync::OnceLock,
 };
 
 use hv_core::{
@@ -21,7 +19,6 @@ use kvm_bindings::{
     kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3 as VGIC_V3,
 };
 use kvm_ioctls::{DeviceFd, VmFd};
-use vmm_sys_util::errno;
 
 /// Registers of the distributor, and of a redistributor's frame for SGIs and PPIs, by their offset (IHI 0069, 12.8 and
 /// 12.11). Each holds some interrupts, in their order.
@@ -62,11 +59,6 @@ const MORE_ACTIVE_PRIORITIES: [SystemRegister; 6] = [
     SystemRegister::new(3, 0, 12, 9, 3),
 ];
 
-/// An attribute takes the locks of all cores, and fails while another thread is asking KVM about its own core: it is tried
-/// again, for a second at most.
-const PAUSE: Duration = Duration::from_micros(100);
-const MOST_TRIES: u32 = 10_000;
-
 /// A `GICv3` of one distributor and a redistributor for each core.
 pub(super) struct Vgic {
     device: DeviceFd,
@@ -74,8 +66,6 @@ pub(super) struct Vgic {
     intids: u32,
     /// Known once all cores exist: before that nothing can have changed.
     power_on: OnceLock<PowerOn>,
-    /// Cores reset their part one after the other, since they would disturb each other.
-    turn: Mutex<()>,
 }
 
 /// What the host chooses itself, as it is at power-on.
@@ -102,8 +92,7 @@ impl Vgic {
         let device = vm
             .create_device(&mut description)
             .map_err(|error| Error::new("KVM_CREATE_DEVICE", without_gicv3(error.into())))?;
-        let gic =
-            Self { device, vcpus, intids: plan.intids, power_on: OnceLock::new(), turn: Mutex::default() };
+        let gic = Self { device, vcpus, intids: plan.intids, power_on: OnceLock::new() };
         gic.set("KVM_DEV_ARM_VGIC_GRP_NR_IRQS", KVM_DEV_ARM_VGIC_GRP_NR_IRQS, 0, &plan.intids)?;
         let address = |kind: u32, value: u64| {
             gic.set("KVM_DEV_ARM_VGIC_GRP_ADDR", KVM_DEV_ARM_VGIC_GRP_ADDR, kind.into(), &value)
@@ -130,10 +119,15 @@ impl Vgic {
         Ok(())
     }
 
-    /// Distributor, SPIs and their lines, back to power-on. Only while no core runs.
-    pub(super) fn reset_distributor(&self) -> Result<()> {
+    /// Back to power-on, with each core's part, and all lines low. Only while no core runs: an attribute takes the locks of
+    /// all cores, so that they cannot do it themselves, each on its own thread.
+    pub(super) fn reset(&self) -> Result<()> {
         let Some(power_on) = self.power_on.get() else { return Ok(()) };
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reset_distributor(power_on)?;
+        (0..self.vcpus).try_for_each(|core| self.reset_core(core, power_on))
+    }
+
+    fn reset_distributor(&self, power_on: &PowerOn) -> Result<()> {
         let write = |offset, value| {
             self.set("KVM_DEV_ARM_VGIC_GRP_DIST_REGS", KVM_DEV_ARM_VGIC_GRP_DIST_REGS, offset, &value)
         };
@@ -149,13 +143,8 @@ impl Vgic {
         Ok(())
     }
 
-    /// The redistributor and the CPU interface of core `index`, back to power-on. Only while it does not run.
-    pub(super) fn reset_core(&self, index: u32) -> Result<()> {
-        let Some(power_on) = self.power_on.get() else { return Ok(()) };
-        if index >= self.vcpus {
-            return Ok(());
-        }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The redistributor and the CPU interface.
+    fn reset_core(&self, index: u32, power_on: &PowerOn) -> Result<()> {
         power_on.private.write(0, |offset, value| {
             let place = of_core(index) | (register::SGI_FRAME + offset);
             self.set("KVM_DEV_ARM_VGIC_GRP_REDIST_REGS", KVM_DEV_ARM_VGIC_GRP_REDIST_REGS, place, &value)
@@ -193,11 +182,9 @@ impl Vgic {
         let mut value = 0u64;
         let addr = from_mut(&mut value).expose_provenance() as u64;
         let mut attribute = kvm_device_attr { group, attr, addr, flags: 0 };
-        patiently(|| {
-            // SAFETY: `addr` is that of `value`, and no attribute of a GIC is wider.
-            unsafe { self.device.get_device_attr(&mut attribute) }
-        })
-        .map_err(|error| Error::new(operation, error))?;
+        // SAFETY: `addr` is that of `value`, and no attribute of a GIC is wider.
+        unsafe { self.device.get_device_attr(&mut attribute) }
+            .map_err(|error| Error::new(operation, error))?;
         Ok(value)
     }
 
@@ -205,7 +192,7 @@ impl Vgic {
     fn set<T>(&self, operation: &'static str, group: u32, attr: u64, value: &T) -> Result<()> {
         let addr = from_ref(value).expose_provenance() as u64;
         let attribute = kvm_device_attr { group, attr, addr, flags: 0 };
-        patiently(|| self.device.set_device_attr(&attribute)).map_err(|error| Error::new(operation, error))
+        self.device.set_device_attr(&attribute).map_err(|error| Error::new(operation, error))
     }
 }
 
@@ -242,17 +229,6 @@ impl Interrupts {
         }
         write(register::ISENABLER + bits, self.enabled)
     }
-}
-
-/// Tries again for as long as cores are busy.
-fn patiently(mut attempt: impl FnMut() -> errno::Result<()>) -> errno::Result<()> {
-    for _ in 1..MOST_TRIES {
-        match attempt() {
-            Err(error) if error.errno() == libc::EBUSY => thread::sleep(PAUSE),
-            done => return done,
-        }
-    }
-    attempt()
 }
 
 /// Adds to KVM's refusal what it means.

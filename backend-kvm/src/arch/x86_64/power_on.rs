@@ -11,7 +11,6 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
 use super::{
-    Chips,
     cpuid::{self, Place},
     msr, supported_cpuid,
 };
@@ -47,7 +46,7 @@ pub(crate) struct Core {
 }
 
 impl Template {
-    pub(crate) fn new(kvm: &Kvm, _: &VmFd, _: &Chips, vcpus: u32) -> Result<Self> {
+    pub(crate) fn new(kvm: &Kvm, _: &VmFd, vcpus: u32) -> Result<Self> {
         let saved = kvm.get_msr_index_list().map_err(|error| Error::new("KVM_GET_MSR_INDEX_LIST", error))?;
         let largest = usize::try_from(kvm.check_extension_int(Cap::Xsave2)).unwrap_or(usize::MAX);
         Ok(Self {

@@ -1,15 +1,14 @@
-//! Tests of the vGIC, some on the host's own, and of what a core is after a reset.
+//! Tests of the vGIC, one of them on the host's own.
 
 use std::{cell::RefCell, sync::Arc};
 
-use hv_core::{
-    arch::aarch64::CpuState,
-    hypervisor::{Hypervisor, Vcpu, Vm, VmPlan},
-    irq::Msi,
-};
+use hv_core::irq::{IrqChip, Msi};
 
 use super::*;
-use crate::{Kvm, KvmVm, Probe, arch::Template, probe};
+use crate::arch::{
+    Template,
+    aarch64::{Chips, Lines, tests::plan},
+};
 
 /// What a reset of 32 interrupts writes.
 fn written(first: u32) -> Vec<(u64, u32)> {
@@ -53,16 +52,6 @@ const DISTRIBUTOR: (&str, u32) = ("KVM_DEV_ARM_VGIC_GRP_DIST_REGS", KVM_DEV_ARM_
 const REDISTRIBUTOR: (&str, u32) = ("KVM_DEV_ARM_VGIC_GRP_REDIST_REGS", KVM_DEV_ARM_VGIC_GRP_REDIST_REGS);
 const LEVELS: (&str, u32) = ("KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO", KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO);
 
-fn plan() -> IrqPlan {
-    IrqPlan {
-        distributor: 0x0800_0000,
-        redistributors: 0x0a00_0000,
-        msi_frame: 0x0801_0000,
-        msis: 128..640,
-        intids: 640,
-    }
-}
-
 /// Each register that a guest can change, as it reads, by group and attribute.
 fn everything(gic: &Vgic) -> Vec<((&'static str, u32), u64, u64)> {
     let mut places = vec![(DISTRIBUTOR, register::CTLR)];
@@ -97,8 +86,8 @@ fn of_32_interrupts(first: u64) -> impl Iterator<Item = u64> {
 fn a_used_controller_is_as_new_after_a_reset() {
     let kvm = kvm_ioctls::Kvm::new().unwrap();
     let vm = Arc::new(kvm.create_vm().unwrap());
-    let chips = crate::arch::Chips::new(&vm, &plan(), 2).unwrap();
-    let template = Template::new(&kvm, &vm, &chips, 2).unwrap();
+    let chips = Chips::new(&vm, &plan(), 2).unwrap();
+    let template = Template::new(&kvm, &vm, 2).unwrap();
     let cores = [0, 1].map(|index| {
         let fd = vm.create_vcpu(index).unwrap();
         let core = template.core(&fd, u32::try_from(index).unwrap()).unwrap();
@@ -130,9 +119,9 @@ fn a_used_controller_is_as_new_after_a_reset() {
         let control = gic.cpu_register(core, CONTROL).unwrap();
         gic.set_cpu_register(core, CONTROL, control | 3).unwrap();
     }
-    let lines = crate::arch::Lines::new(Arc::clone(&vm), &plan());
-    hv_core::irq::IrqChip::set_line(&lines, 1, true);
-    hv_core::irq::IrqChip::send_msi(&lines, Msi { address: 0x0801_0040, data: 300 });
+    let lines = Lines::new(Arc::clone(&vm), &plan());
+    lines.set_line(1, true);
+    lines.send_msi(Msi { address: 0x0801_0040, data: 300 });
     let used = everything(gic);
     let unchanged = new.iter().zip(&used).filter(|(new, used)| new == used).count();
     assert!(unchanged < new.len() / 20, "{unchanged} of {} registers were not touched", new.len());
@@ -143,45 +132,4 @@ fn a_used_controller_is_as_new_after_a_reset() {
     }
     let differ: Vec<_> = new.iter().zip(everything(gic)).filter(|(new, reset)| *new != reset).collect();
     assert!(differ.is_empty(), "{differ:x?}");
-}
-
-fn machine() -> KvmVm {
-    let kvm = Kvm::open().unwrap();
-    kvm.create_vm(&VmPlan { vcpus: 1, address_bits: 36, irq: plan() }).unwrap()
-}
-
-#[test]
-#[ignore = "needs KVM of an arm64 host"]
-fn registers_read_as_written_and_reset_to_power_on() {
-    let vm = machine();
-    let mut vcpu = vm.create_vcpu(0).unwrap();
-    vm.seal().unwrap();
-    let new = vcpu.state().unwrap();
-    let mut used =
-        CpuState { pc: 0x8000_0004, pstate: 0x6000_03c4, fpcr: 1 << 24, fpsr: 0x1f, ..new.clone() };
-    for (number, (x, v)) in (1_u64..).zip(used.x.iter_mut().zip(&mut used.v)) {
-        (*x, *v) = (number * 0x0101_0101_0101_0101, u128::from(number) << 100 | 7);
-    }
-    for register in [
-        SystemRegister::SP_EL0,
-        SystemRegister::SP_EL1,
-        SystemRegister::ELR_EL1,
-        SystemRegister::SPSR_EL1,
-        SystemRegister::TTBR0_EL1,
-        SystemRegister::VBAR_EL1,
-        SystemRegister::TPIDR_EL0,
-        SystemRegister::CNTV_CVAL_EL0,
-    ] {
-        used.system.insert(register, 0x8_0000 + u64::from(register.0));
-    }
-    vcpu.set_state(&used).unwrap();
-    assert_eq!(vcpu.state().unwrap(), used);
-    vcpu.reset().unwrap();
-    assert_eq!(vcpu.state().unwrap(), new);
-}
-
-#[test]
-#[ignore = "needs KVM of an arm64 host"]
-fn an_arm64_kvm_is_a_full_one() {
-    assert_eq!(probe().unwrap(), Probe::Full);
 }

@@ -1,0 +1,85 @@
+//! Loads and stores where there is no RAM, in all forms that AArch64 has for them.
+
+use hv_core::{
+    arch::{Aarch64, aarch64::SystemRegister},
+    hypervisor::{Exit, Hypervisor, Vcpu, Vm},
+};
+
+use super::{
+    forms::{self, Access, BASE, Form, STACK, V0, V1, X1, X3, byte},
+    snippet::Snippets,
+};
+use crate::{Case, Needs, rig::Rig};
+
+pub(super) fn cases<H: Hypervisor + 'static>() -> Vec<Case>
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    vec![
+        Case::new("loads_and_stores_of_one_register", Needs::Little, || pass::<H>(&forms::described())),
+        Case::new("loads_that_extend_the_sign", Needs::Signs, || pass::<H>(&forms::signed())),
+        Case::new("loads_and_stores_of_any_form", Needs::Decoder, || pass::<H>(&forms::to_be_decoded())),
+        Case::new("cache_maintenance_of_a_device_does_nothing", Needs::Little, cache::<H>),
+    ]
+}
+
+fn pass<H: Hypervisor>(forms: &[Form])
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let (rig, mut vcpu) = Rig::<H>::single();
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    for Form { text, word, accesses, changes } in forms {
+        let mut expected = None;
+        core.start(&[*word], |state| {
+            state.x = [0; 31].map(|_: u64| 0x5a5a_5a5a_a5a5_a5a5);
+            (state.x[1], state.x[3]) = (u64::from_le_bytes(X1), u64::from_le_bytes(X3));
+            (state.x[2], state.x[4]) = (BASE, 24);
+            state.v = [0x1234_5678_9abc_def0_0fed_cba9_8765_4321; 32];
+            (state.v[0], state.v[1]) = (u128::from_le_bytes(V0), u128::from_le_bytes(V1));
+            state.system.insert(SystemRegister::SP_EL1, STACK);
+            let mut changed = state.clone();
+            changes.iter().for_each(|change| change.make(&mut changed));
+            expected = Some(changed);
+        });
+        for access in accesses {
+            answer(core.vcpu, text, access);
+        }
+        let mut expected = expected.unwrap();
+        let state = core.end().unwrap_or_else(|state| panic!("{text}: {:#x?}", state.system));
+        // Those of the snippet itself.
+        for n in [28, 30] {
+            expected.x[n] = state.x[n];
+        }
+        assert_eq!(state.x, expected.x, "{text}: {:x?} {:x?}", state.x, expected.x);
+        assert_eq!(state.v, expected.v, "{text}");
+        let sp = SystemRegister::SP_EL1;
+        assert_eq!(state.system[&sp], expected.system[&sp], "{text}");
+    }
+}
+
+fn answer(vcpu: &mut impl Vcpu, text: &str, access: &Access) {
+    match (vcpu.run().unwrap(), access) {
+        (Exit::MmioRead { address, data }, Access::Load(offset, size)) => {
+            assert_eq!((address, data.len()), (BASE.wrapping_add_signed(*offset), *size), "{text}");
+            data.iter_mut().zip(address..).for_each(|(to, at)| *to = byte(at));
+        }
+        (Exit::MmioWrite { address, data }, Access::Store(offset, stored)) => {
+            assert_eq!((address, data), (BASE.wrapping_add_signed(*offset), &**stored), "{text}");
+        }
+        (other, _) => panic!("{text}: {other:x?}"),
+    }
+}
+
+fn cache<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let (rig, mut vcpu) = Rig::<H>::single();
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    for (text, word) in
+        [("dc civac, x2", 0xd50b_7e22), ("dc cvac, x2", 0xd50b_7a22), ("dc cvau, x2", 0xd50b_7b22)]
+    {
+        assert!(core.run(&[word], |state| state.x[2] = BASE).is_ok(), "{text}");
+    }
+}
