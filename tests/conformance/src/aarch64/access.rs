@@ -1,15 +1,22 @@
 //! Loads and stores where there is no RAM, in all forms that AArch64 has for them.
 
 use hv_core::{
-    arch::{Aarch64, aarch64::SystemRegister},
+    arch::{
+        Aarch64,
+        aarch64::{CpuState, SystemRegister},
+    },
     hypervisor::{Exit, Hypervisor, Vcpu, Vm},
 };
+use vm_memory::{Bytes, MemoryRegionAddress};
 
 use super::{
-    forms::{self, Access, BASE, Form, STACK, V0, V1, X1, X3, byte},
+    forms::{self, Access, Form, STACK, V0, V1, X1, X3, byte},
     snippet::Snippets,
 };
-use crate::{Case, Needs, rig::Rig};
+use crate::{
+    Case, Needs,
+    rig::{DEVICE, Rig},
+};
 
 pub(super) fn cases<H: Hypervisor + 'static>() -> Vec<Case>
 where
@@ -19,9 +26,15 @@ where
         Case::new("loads_and_stores_of_one_register", Needs::Little, || pass::<H>(&forms::described())),
         Case::new("loads_that_extend_the_sign", Needs::Signs, || pass::<H>(&forms::signed())),
         Case::new("loads_and_stores_of_any_form", Needs::Decoder, || pass::<H>(&forms::to_be_decoded())),
+        Case::new("loads_and_stores_of_any_form_in_ram", Needs::Little, ram::<H>),
         Case::new("cache_maintenance_of_a_device_does_nothing", Needs::Little, cache::<H>),
     ]
 }
+
+/// Where the forms load and store.
+const BASE: u64 = DEVICE + 0x100;
+/// The same in RAM.
+const RAM_BASE: u64 = 0x18_0100;
 
 fn pass<H: Hypervisor>(forms: &[Form])
 where
@@ -29,33 +42,73 @@ where
 {
     let (rig, mut vcpu) = Rig::<H>::single();
     let mut core = Snippets::<H>::new(&rig, &mut vcpu);
-    for Form { text, word, accesses, changes } in forms {
-        let mut expected = None;
-        core.start(&[*word], |state| {
-            state.x = [0; 31].map(|_: u64| 0x5a5a_5a5a_a5a5_a5a5);
-            (state.x[1], state.x[3]) = (u64::from_le_bytes(X1), u64::from_le_bytes(X3));
-            (state.x[2], state.x[4]) = (BASE, 24);
-            state.v = [0x1234_5678_9abc_def0_0fed_cba9_8765_4321; 32];
-            (state.v[0], state.v[1]) = (u128::from_le_bytes(V0), u128::from_le_bytes(V1));
-            state.system.insert(SystemRegister::SP_EL1, STACK);
-            let mut changed = state.clone();
-            changes.iter().for_each(|change| change.make(&mut changed));
-            expected = Some(changed);
-        });
-        for access in accesses {
-            answer(core.vcpu, text, access);
+    for form in forms {
+        let expected = start(&mut core, form, BASE);
+        for access in &form.accesses {
+            answer(core.vcpu, form.text, access);
         }
-        let mut expected = expected.unwrap();
-        let state = core.end().unwrap_or_else(|state| panic!("{text}: {:#x?}", state.system));
-        // Those of the snippet itself.
-        for n in [28, 30] {
-            expected.x[n] = state.x[n];
-        }
-        assert_eq!(state.x, expected.x, "{text}: {:x?} {:x?}", state.x, expected.x);
-        assert_eq!(state.v, expected.v, "{text}");
-        let sp = SystemRegister::SP_EL1;
-        assert_eq!(state.system[&sp], expected.system[&sp], "{text}");
+        finish(&mut core, form, expected);
     }
+}
+
+/// The processor itself does what the table says, where there is RAM.
+fn ram<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    const FROM: u64 = RAM_BASE - 0x40;
+    let (rig, mut vcpu) = Rig::<H>::single();
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    for form in [forms::described(), forms::signed(), forms::to_be_decoded()].into_iter().flatten() {
+        let mut bytes: Vec<u8> = (FROM..FROM + 0x100).map(byte).collect();
+        rig.ram.write_slice(&bytes, MemoryRegionAddress(FROM)).unwrap();
+        let expected = start(&mut core, &form, RAM_BASE);
+        finish(&mut core, &form, expected);
+        for access in &form.accesses {
+            if let Access::Store(offset, data) = access {
+                let at = usize::try_from(offset + 0x40).unwrap();
+                bytes[at..at + data.len()].copy_from_slice(data);
+            }
+        }
+        let mut found = vec![0; bytes.len()];
+        rig.ram.read_slice(&mut found, MemoryRegionAddress(FROM)).unwrap();
+        assert_eq!(found, bytes, "{}", form.text);
+    }
+}
+
+/// Makes the core enter the form, with X2 as given; says what its registers are to be afterwards.
+fn start<H: Hypervisor>(core: &mut Snippets<'_, H>, form: &Form, base: u64) -> CpuState
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let mut expected = CpuState::default();
+    core.start(&[form.word], |state| {
+        state.x = [0x5a5a_5a5a_a5a5_a5a5; 31];
+        (state.x[1], state.x[3]) = (u64::from_le_bytes(X1), u64::from_le_bytes(X3));
+        (state.x[2], state.x[4]) = (base, 24);
+        state.v = [0x1234_5678_9abc_def0_0fed_cba9_8765_4321; 32];
+        (state.v[0], state.v[1]) = (u128::from_le_bytes(V0), u128::from_le_bytes(V1));
+        state.system.insert(SystemRegister::SP_EL1, base + STACK);
+        expected = state.clone();
+        form.changes.iter().for_each(|change| change.make(&mut expected));
+    });
+    expected
+}
+
+fn finish<H: Hypervisor>(core: &mut Snippets<'_, H>, form: &Form, mut expected: CpuState)
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let text = form.text;
+    let state = core.end().unwrap_or_else(|state| panic!("{text}: {:#x?}", state.system));
+    // Those of the snippet itself.
+    for n in [28, 30] {
+        expected.x[n] = state.x[n];
+    }
+    assert_eq!(state.x, expected.x, "{text}: {:x?} {:x?}", state.x, expected.x);
+    assert_eq!(state.v, expected.v, "{text}: {:x?} {:x?}", state.v, expected.v);
+    let sp = SystemRegister::SP_EL1;
+    assert_eq!(state.system[&sp], expected.system[&sp], "{text}");
 }
 
 fn answer(vcpu: &mut impl Vcpu, text: &str, access: &Access) {
