@@ -5,7 +5,7 @@ use hv_core::{
         Aarch64,
         aarch64::{CpuState, SystemRegister},
     },
-    hypervisor::{Exit, Hypervisor, Vcpu, Vm},
+    hypervisor::{Exit, Hypervisor, Kick, Stop, Vcpu, Vm},
 };
 use vm_memory::{Bytes, MemoryRegionAddress};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Case, Needs,
-    rig::{DEVICE, Rig},
+    rig::{self, DEVICE, REPORT, Rig},
 };
 
 pub(super) fn cases<H: Hypervisor + 'static>() -> Vec<Case>
@@ -27,7 +27,10 @@ where
         Case::new("loads_that_extend_the_sign", Needs::Signs, || pass::<H>(&forms::signed())),
         Case::new("loads_and_stores_of_any_form", Needs::Decoder, || pass::<H>(&forms::to_be_decoded())),
         Case::new("loads_and_stores_of_any_form_in_ram", Needs::Little, ram::<H>),
-        Case::new("cache_maintenance_of_a_device_does_nothing", Needs::Little, cache::<H>),
+        Case::new("a_kick_between_two_parts_of_a_load_loses_nothing", Needs::Decoder, kick_between::<H>),
+        Case::new("reset_forgets_the_rest_of_a_load", Needs::Decoder, reset_between::<H>),
+        Case::new("what_no_device_can_do_ends_in_the_guest_or_with_a_reason", Needs::Little, impossible::<H>),
+        Case::new("cache_hints_for_a_device_do_nothing", Needs::Little, cache::<H>),
     ]
 }
 
@@ -124,15 +127,83 @@ fn answer(vcpu: &mut impl Vcpu, text: &str, access: &Access) {
     }
 }
 
+const LDP_X1_X3_X2: u32 = 0xa940_0c41;
+
+/// Makes the core enter a load of two registers, and answers the first part.
+fn first_part<H: Hypervisor>(core: &mut Snippets<'_, H>)
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    core.start(&[LDP_X1_X3_X2], |state| state.x[2] = BASE);
+    rig::answer(core.vcpu, BASE, &[1; 8]);
+}
+
+fn kick_between<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let (rig, mut vcpu) = Rig::<H>::single();
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    first_part(&mut core);
+    core.vcpu.kick().kick();
+    assert_eq!(core.vcpu.run().unwrap(), Exit::Kicked);
+    rig::answer(core.vcpu, BASE + 8, &[2; 8]);
+    let state = core.end().unwrap();
+    assert_eq!((state.x[1], state.x[3]), (u64::from_le_bytes([1; 8]), u64::from_le_bytes([2; 8])));
+}
+
+fn reset_between<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let (rig, mut vcpu) = Rig::<H>::single();
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    first_part(&mut core);
+    rig.vm.reset().unwrap();
+    core.vcpu.reset().unwrap();
+    let state = core.run(&[], |_| ()).unwrap();
+    assert_eq!((state.x[1], state.x[3]), (0, 0));
+}
+
+/// An atomic operation on a device, and instructions where there are none: the guest takes an exception, or it
+/// cannot go on, with a reason on one line.
+fn impossible<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    const LDADD_X1_X3_X2: u32 = 0xf821_0043;
+    const BR_X2: u32 = 0xd61f_0040;
+    /// Address translation is off, with which the page is not to be executed.
+    const SCTLR: u64 = super::SCTLR & !1;
+    for (text, word, sctlr) in [("ldadd", LDADD_X1_X3_X2, super::SCTLR), ("a jump", BR_X2, SCTLR)] {
+        let (rig, mut vcpu) = Rig::<H>::single();
+        let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+        core.start(&[word], |state| {
+            state.x[2] = BASE;
+            state.system.insert(SystemRegister::SCTLR_EL1, sctlr);
+        });
+        match core.vcpu.run().unwrap() {
+            Exit::Stop(Stop::Crash(reason)) => {
+                assert!(!reason.is_empty() && !reason.contains('\n'), "{text}: {reason:?}");
+            }
+            // What the vectors report.
+            exit => assert_eq!(rig::reported(&exit), REPORT, "{text}"),
+        }
+    }
+}
+
 fn cache<H: Hypervisor>()
 where
     H::Vm: Vm<Arch = Aarch64>,
 {
     let (rig, mut vcpu) = Rig::<H>::single();
     let mut core = Snippets::<H>::new(&rig, &mut vcpu);
-    for (text, word) in
-        [("dc civac, x2", 0xd50b_7e22), ("dc cvac, x2", 0xd50b_7a22), ("dc cvau, x2", 0xd50b_7b22)]
-    {
+    for (text, word) in [
+        ("dc civac, x2", 0xd50b_7e22),
+        ("dc cvac, x2", 0xd50b_7a22),
+        ("dc cvau, x2", 0xd50b_7b22),
+        ("prfm pldl1keep, [x2]", 0xf980_0040),
+    ] {
         assert!(core.run(&[word], |state| state.x[2] = BASE).is_ok(), "{text}");
     }
 }
