@@ -5,11 +5,8 @@ use hv_core::arch::aarch64::{CpuState, SystemRegister};
 use Access::Load;
 use Change::{Base, Stack, V, X};
 
-use crate::rig::DEVICE;
-
-/// X2 in a form; SP is [`STACK`], X4 is 24, and the registers below hold these bytes.
-pub(super) const BASE: u64 = DEVICE + 0x100;
-pub(super) const STACK: u64 = BASE + 0x40;
+/// SP is that much above X2 before a form. X4 is 24, and the registers below hold these bytes.
+pub(super) const STACK: u64 = 0x40;
 pub(super) const X1: [u8; 8] = *b"\xe0\xe1\xe2\xe3\xe4\xe5\xe6\xe7";
 pub(super) const X3: [u8; 8] = *b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7";
 pub(super) const V0: [u8; 16] = *b"0123456789abcdef";
@@ -23,7 +20,7 @@ pub(super) struct Form {
     pub(super) changes: Vec<Change>,
 }
 
-/// One access, at an offset from [`BASE`].
+/// One access, at an offset from X2.
 pub(super) enum Access {
     Load(i64, usize),
     Store(i64, Vec<u8>),
@@ -48,7 +45,9 @@ impl Change {
             V(n, value) => state.v[n] = value,
             Base(by) => state.x[2] = state.x[2].wrapping_add_signed(by),
             Stack(by) => {
-                state.system.insert(SystemRegister::SP_EL1, STACK.wrapping_add_signed(by));
+                if let Some(sp) = state.system.get_mut(&SystemRegister::SP_EL1) {
+                    *sp = sp.wrapping_add_signed(by);
+                }
             }
         }
     }
