@@ -12,7 +12,7 @@ use crate::{
     boot::Payload,
     bus::Bus,
     device::Device,
-    devices::{PowerEvents, uart16550::UartInput},
+    devices::{PowerEvents, uart::UartInput},
     irq::{IrqChip, IrqLine, SharedLine},
     memory::{GuestRam, RamLayout},
     virtio::{Surroundings, VirtioDevice},
