@@ -1,5 +1,6 @@
 //! `Board`: what one architecture must answer for its machines; `Kit`: what it builds them with.
 
+pub mod aarch64;
 pub mod x86_64;
 
 use std::{collections::BTreeMap, io::Write, sync::Arc, time::SystemTime};
