@@ -84,6 +84,11 @@ pub fn load(payload: &Payload, target: &Target<'_>) -> Result<CpuState, BootErro
     Ok(state)
 }
 
+/// Whether a file that begins with `head` is an arm64 Image that is not packed.
+pub(super) fn is_image(head: &[u8]) -> bool {
+    Image::is_one(head)
+}
+
 /// Finds out what `file` is and what it needs.
 fn inspect(file: &PayloadFile) -> Result<Kernel<'_>, BootError> {
     let size = file.size()?;
