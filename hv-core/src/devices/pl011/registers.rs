@@ -1,7 +1,8 @@
 //! The registers of the PL011, without locks and lines (Arm DDI 0183, chapter 3).
 //!
 //! Nothing takes time here: a byte is transmitted when it is stored, and the receive time-out, which on a real line
-//! comes after 32 bits of silence, comes with the byte.
+//! comes after 32 bits of silence, comes with the byte. UARTEN is kept and never asked for: there is no firmware that
+//! would have turned the UART on for an early console, or for a driver of SBSA's generic UART, which cannot.
 
 use std::{collections::VecDeque, mem};
 
@@ -45,12 +46,13 @@ const FR_TXFE: u32 = 1 << 7;
 /// Line control: enable FIFOs.
 const LCR_FEN: u32 = 1 << 4;
 
-const CR_UARTEN: u32 = 1;
 /// Control: loopback enable.
 const CR_LBE: u32 = 1 << 7;
 const CR_RXE: u32 = 1 << 9;
 const CR_DTR: u32 = 1 << 10;
 const CR_RTS: u32 = 1 << 11;
+/// What a driver raises that has the port open, and lowers when it closes it.
+const CR_OPEN: u32 = CR_DTR | CR_RTS;
 const CR_OUT1: u32 = 1 << 12;
 const CR_OUT2: u32 = 1 << 13;
 /// Bits 3 to 6 are reserved (3.3.8).
@@ -94,6 +96,8 @@ pub(super) struct Registers {
     dma_control: u32,
     /// Loads of the flags since the last other access.
     looks: u8,
+    /// A driver found the FIFO empty and turned its interrupts on.
+    waits: bool,
 }
 
 impl Default for Registers {
@@ -113,6 +117,7 @@ impl Default for Registers {
             raw: 0,
             dma_control: 0,
             looks: 0,
+            waits: false,
         }
     }
 }
@@ -122,12 +127,10 @@ impl UartRegisters for Registers {
         &mut self.arriving
     }
 
-    /// The other end sends while the receiver is on, has room, and somebody is there who wants input: a driver that
-    /// raised DTR or RTS, or one that polls. Linux empties the FIFO when it opens the port and raises both after that,
-    /// so what was typed before is not lost.
+    /// The other end sends while the receiver is on, has room, and somebody wants input. Linux throws away what it
+    /// finds in the FIFO when it opens the port, so what was typed before must not be there yet.
     fn receive(&mut self) {
-        let on = self.control & (CR_UARTEN | CR_RXE | CR_LBE) == CR_UARTEN | CR_RXE;
-        if !on || self.control & (CR_DTR | CR_RTS) == 0 && self.looks < PATIENCE {
+        if self.control & (CR_RXE | CR_LBE) != CR_RXE || !self.wanted() {
             return;
         }
         let free = self.depth().saturating_sub(self.receiver.len());
@@ -172,7 +175,7 @@ impl Registers {
 
     /// A store to the register at `offset`; answers the byte that goes out on the line.
     pub(super) fn write(&mut self, offset: u64, value: u32) -> Option<u8> {
-        self.looks = 0;
+        let looked = mem::take(&mut self.looks) != 0;
         match offset {
             DR => return self.transmit(value.to_le_bytes()[0]),
             RSR => self.receive_status = 0,
@@ -182,12 +185,21 @@ impl Registers {
             LCR_H => self.line_control = value & 0xff,
             CR => self.write_control(value & CR_MASK),
             IFLS => self.levels = value & 0x3f,
-            IMSC => self.mask = value & INTERRUPTS,
+            IMSC => {
+                self.mask = value & INTERRUPTS;
+                self.waits |= looked && self.receiver.is_empty() && value & (RX | RT) != 0;
+            }
             ICR => self.raw &= !value,
             DMACR => self.dma_control = value & 7,
             _ => {}
         }
         None
+    }
+
+    /// Whether somebody is there who wants input: a driver with the port open, one that waits for an interrupt (of
+    /// SBSA's generic UART, which has no modem lines, it is all that is seen), or one that polls.
+    fn wanted(&self) -> bool {
+        self.control & CR_OPEN != 0 || self.waits || self.looks >= PATIENCE
     }
 
     /// Bytes that the receive FIFO holds; without FIFOs it is one holding register (2.4.3).
@@ -230,8 +242,7 @@ impl Registers {
         u32::from(byte) | overrun
     }
 
-    /// The byte is gone at once, whether or not the UART is on: early consoles do not turn it on. With it the transmit
-    /// FIFO has passed its trigger level.
+    /// The byte is gone at once; with it the transmit FIFO has passed its trigger level.
     fn transmit(&mut self, byte: u8) -> Option<u8> {
         self.raw |= TX;
         if self.control & CR_LBE == 0 {
@@ -250,6 +261,8 @@ impl Registers {
 
     fn write_control(&mut self, value: u32) {
         let before = self.modem_inputs();
+        let closed = self.control & !value & CR_OPEN != 0 && value & CR_OPEN == 0;
+        self.waits &= !closed;
         self.control = value;
         self.raw |= before ^ self.modem_inputs();
     }
