@@ -79,6 +79,8 @@ fn irq_plan() -> IrqPlan {
 }
 
 impl Board for Aarch64 {
+    const SERIAL_CONSOLE: &'static str = "ttyAMA0";
+
     fn plan(facts: &Facts, config: &MachineConfig) -> anyhow::Result<Plan<Self>> {
         let most = facts.max_vcpus.min(MOST_CPUS);
         ensure!(
