@@ -50,8 +50,8 @@ struct Target {
 /// Descriptors, rings and calls in any order.
 ///
 /// A chain is what a simple model of the protocol reads, and lies in RAM. The device changes nothing but the used ring
-/// and the writable buffers of a chain it was given. Chains come at most as often as the ring holds before the driver
-/// stores again. Interrupts come only after something was given back.
+/// and the writable buffers of a chain it was given. Chains come at most as often as the ring holds twice before the driver
+/// stores again: once by the available index as it was read before, once by what it is now. Interrupts come only after something was given back.
 ///
 /// # Panics
 /// The virtqueue breaks one of these.
@@ -105,7 +105,7 @@ impl Target {
         let mut taken = 0;
         while self.pop() && all {
             taken += 1;
-            assert!(taken <= self.layout.size, "more chains than the ring holds");
+            assert!(taken <= 2 * u32::from(self.layout.size), "more chains than the ring holds");
         }
     }
 
