@@ -39,6 +39,12 @@ pub(super) fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io:
 }
 
 fn transfer(direction: Direction, file: &File, mut offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+    // Most requests are one piece.
+    if let &[Segment { address, len }] = buffer.segments
+        && let Ok(slice) = buffer.ram.get_slice(address, len as usize)
+    {
+        return transfer_all(direction, file, offset, &mut [piece(&slice)]).map(drop);
+    }
     let mut pieces = [NO_PIECE; MAX_PIECES];
     let mut count = 0;
     let mut add = |slice: &VolatileSlice<'_>| {
@@ -96,14 +102,18 @@ fn transfer_some(
 ) -> io::Result<usize> {
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
     let count = libc::c_int::try_from(pieces.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let fd = file.as_raw_fd();
     loop {
         // SAFETY: `file` keeps the descriptor open. `pieces` holds `count` entries, and each is a run of guest RAM
         // that `transfer`'s borrow keeps mapped, or the rest of one. The kernel alone touches those bytes, no Rust
         // reference to them exists, and RAM that the guest changes meanwhile is bytes to both.
         let moved = unsafe {
-            match direction {
-                Direction::Read => libc::preadv(file.as_raw_fd(), pieces.as_ptr(), count, offset),
-                Direction::Write => libc::pwritev(file.as_raw_fd(), pieces.as_ptr(), count, offset),
+            match (direction, pieces) {
+                // The host has less to do for one piece that is no vector.
+                (Direction::Read, [one]) => libc::pread(fd, one.iov_base, one.iov_len, offset),
+                (Direction::Write, [one]) => libc::pwrite(fd, one.iov_base, one.iov_len, offset),
+                (Direction::Read, _) => libc::preadv(fd, pieces.as_ptr(), count, offset),
+                (Direction::Write, _) => libc::pwritev(fd, pieces.as_ptr(), count, offset),
             }
         };
         match (usize::try_from(moved), direction) {

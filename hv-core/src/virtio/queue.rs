@@ -2,18 +2,18 @@
 
 mod chain;
 mod interrupt;
+mod rings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::atomic::Ordering};
+use std::fmt;
 
-use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
-use virtio_queue::{Error as RingError, Queue, QueueOwnedT, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestMemoryError;
 
 pub use chain::Chain;
 pub use interrupt::{ConfigInterrupt, InterruptSink, QueueInterrupt};
 
+use self::rings::Rings;
 use super::QueueError;
 use crate::memory::{GuestRam, Segment};
 
@@ -52,7 +52,7 @@ pub struct QueueLayout {
 /// ```
 pub struct Virtqueue {
     ram: GuestRam,
-    ring: Queue,
+    rings: Rings,
     layout: QueueLayout,
     interrupt: QueueInterrupt,
     /// A chain was pushed since the last signal.
@@ -67,30 +67,11 @@ impl QueueLayout {
     /// # Errors
     /// What is wrong, with the value.
     pub fn check(&self, ram: &GuestRam) -> Result<(), QueueError> {
-        self.ring(ram).map(drop)
+        self.rings(ram).map(drop)
     }
 
-    fn ring(&self, ram: &GuestRam) -> Result<Queue, QueueError> {
-        let refuse = |reason: String| QueueError { queue: self.index, reason };
-        let mut ring = Queue::new(self.max_size)
-            .map_err(|_| refuse(format!("largest size {} is no power of two", self.max_size)))?;
-        ring.try_set_size(self.size)
-            .map_err(|_| refuse(format!("size {} is no power of two up to {}", self.size, self.max_size)))?;
-        ring.try_set_desc_table_address(GuestAddress(self.descriptors))
-            .map_err(|_| refuse(format!("descriptor table at {:#x} is misaligned", self.descriptors)))?;
-        ring.try_set_avail_ring_address(GuestAddress(self.available))
-            .map_err(|_| refuse(format!("available ring at {:#x} is misaligned", self.available)))?;
-        ring.try_set_used_ring_address(GuestAddress(self.used))
-            .map_err(|_| refuse(format!("used ring at {:#x} is misaligned", self.used)))?;
-        ring.set_ready(true);
-        ring.set_event_idx(self.event_idx);
-        if !ring.is_valid(&**ram) {
-            let Self { descriptors, available, used, .. } = self;
-            return Err(refuse(format!(
-                "rings at {descriptors:#x}, {available:#x}, {used:#x} are not in RAM"
-            )));
-        }
-        Ok(ring)
+    fn rings(&self, ram: &GuestRam) -> Result<Rings, QueueError> {
+        Rings::new(ram, self).map_err(|reason| QueueError { queue: self.index, reason })
     }
 }
 
@@ -100,8 +81,8 @@ impl Virtqueue {
     /// # Errors
     /// The layout is not valid.
     pub fn new(ram: GuestRam, layout: QueueLayout, interrupt: QueueInterrupt) -> Result<Self, QueueError> {
-        let ring = layout.ring(&ram)?;
-        Ok(Self { ram, ring, layout, interrupt, pushed: false, spare: Vec::new() })
+        let rings = layout.rings(&ram)?;
+        Ok(Self { ram, rings, layout, interrupt, pushed: false, spare: Vec::new() })
     }
 
     /// Its number.
@@ -124,26 +105,25 @@ impl Virtqueue {
     /// # Errors
     /// The ring or the chain breaks the protocol; nothing more can be taken from this queue.
     pub fn pop(&mut self) -> Result<Option<Chain>, QueueError> {
-        let Some(head) = self.next_head()? else { return Ok(None) };
+        let Some(head) = self.rings.take().map_err(|reason| self.error(reason))? else { return Ok(None) };
         let segments = self.spare.pop().unwrap_or_default();
-        chain::read(&self.ram, &self.layout, head, segments).map(Some).map_err(|reason| self.error(reason))
+        let table = self.rings.descriptors().map_err(|error| self.memory_error(&error))?;
+        chain::read(&self.ram, &self.layout, table, head, segments)
+            .map(Some)
+            .map_err(|reason| self.error(reason))
     }
 
-    fn next_head(&mut self) -> Result<Option<u16>, QueueError> {
-        let index = self.layout.index;
-        let mut available = self.ring.iter(&*self.ram).map_err(|error| ring_error(index, &error))?;
-        // The ring lies in RAM, so `None` is an empty ring and nothing else.
-        Ok(available.next().map(|chain| chain.head_index()))
-    }
-
-    /// Gives the chain that began at `head` back, with `written` bytes at the start of its writable part.
+    /// Gives the chain that began at `head` back, with `written` bytes at the start of its writable part. The driver
+    /// sees it after the next [`signal`](Self::signal).
     ///
     /// # Errors
     /// `head` is no descriptor of this queue.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
-        let index = self.layout.index;
+        if head >= self.layout.size {
+            return Err(self.error(format!("descriptor {head} is beyond a table of {}", self.layout.size)));
+        }
         self.pushed = true;
-        self.ring.add_used(&*self.ram, head, written).map_err(|error| ring_error(index, &error))
+        self.rings.give_back(head, written).map_err(|error| self.memory_error(&error))
     }
 
     /// Keeps a chain's memory for the next [`pop`](Self::pop), which then need not allocate.
@@ -153,37 +133,24 @@ impl Virtqueue {
         }
     }
 
-    /// Interrupts the driver if it wants to hear of what was pushed since the last call: once after each batch.
+    /// Shows the driver what was pushed since the last call, and interrupts it if it wants to hear of that: once after
+    /// each batch, and before the worker waits for anything.
     ///
     /// # Errors
     /// The ring is broken.
     pub fn signal(&mut self) -> Result<(), QueueError> {
-        if !std::mem::take(&mut self.pushed) {
-            return Ok(());
-        }
-        let index = self.layout.index;
-        // Orders the used index before the driver's wish, which it may be changing (2.7.7.1, 2.7.10).
-        let wanted = self.ring.needs_notification(&*self.ram).map_err(|error| ring_error(index, &error))?;
-        if wanted && (self.layout.event_idx || !self.interrupts_off()?) {
+        if std::mem::take(&mut self.pushed)
+            && self.rings.publish().map_err(|error| self.memory_error(&error))?
+        {
             self.interrupt.fire();
         }
         Ok(())
     }
 
-    /// Whether a driver without `EVENT_IDX` wants no interrupt for now (2.7.7).
-    fn interrupts_off(&self) -> Result<bool, QueueError> {
-        let flags: u16 = self
-            .ram
-            .load(GuestAddress(self.layout.available), Ordering::Relaxed)
-            .map_err(|error| self.error(error.to_string()))?;
-        Ok(u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT != 0)
-    }
-
     /// Whether the driver has made chains available that were not taken yet; a broken ring says so in
     /// [`pop`](Self::pop).
     pub fn has_available(&self) -> bool {
-        let available = self.ring.avail_idx(&*self.ram, Ordering::Acquire);
-        available.is_ok_and(|index| index.0 != self.ring.next_avail())
+        self.rings.has_available().unwrap_or_default()
     }
 
     /// Asks for a doorbell at the next chain. True if one came before the driver could see that: look again.
@@ -191,8 +158,7 @@ impl Virtqueue {
     /// # Errors
     /// The ring is broken.
     pub fn enable_doorbell(&mut self) -> Result<bool, QueueError> {
-        let index = self.layout.index;
-        self.ring.enable_notification(&*self.ram).map_err(|error| ring_error(index, &error))
+        self.rings.enable_doorbell().map_err(|error| self.memory_error(&error))
     }
 
     /// Asks for no doorbells for now; some may still come.
@@ -200,18 +166,18 @@ impl Virtqueue {
     /// # Errors
     /// The ring is broken.
     pub fn disable_doorbell(&mut self) -> Result<(), QueueError> {
-        let index = self.layout.index;
-        self.ring.disable_notification(&*self.ram).map_err(|error| ring_error(index, &error))
+        self.rings.disable_doorbell().map_err(|error| self.memory_error(&error))
     }
 
     /// A protocol error on this queue, as a device finds it in a chain.
     pub fn error(&self, reason: impl Into<String>) -> QueueError {
         QueueError { queue: self.layout.index, reason: reason.into() }
     }
-}
 
-fn ring_error(queue: u16, error: &RingError) -> QueueError {
-    QueueError { queue, reason: error.to_string() }
+    /// The rings were found in RAM, so this cannot be; no reason to panic if it is.
+    fn memory_error(&self, error: &GuestMemoryError) -> QueueError {
+        self.error(error.to_string())
+    }
 }
 
 impl fmt::Debug for Virtqueue {

@@ -1,14 +1,12 @@
 //! `Chain`: one request's buffers, read once from the descriptor table and checked (VIRTIO 1.2, 2.7.5).
 
-use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT};
-use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, VolatileMemory};
+use virtio_bindings::virtio_ring::{VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE};
+use vm_memory::{
+    Address, Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, VolatileMemory, VolatileSlice,
+};
 
-use super::QueueLayout;
+use super::{QueueLayout, rings::DESCRIPTOR_SIZE};
 use crate::memory::{GuestRam, Segment, parts};
-
-/// Size of a descriptor in bytes.
-const DESCRIPTOR_SIZE: u32 = 16;
 
 /// The buffers of one request: those the device reads, then those it writes.
 ///
@@ -87,85 +85,103 @@ fn pieces(segments: &[Segment], offset: u32, size: usize) -> impl Iterator<Item 
     parts(segments, offset, size).map(|part| (part.address, part.len as usize))
 }
 
-/// Reads the chain that begins at descriptor `head` into `segments`, or says how it breaks the protocol.
-pub(super) fn read(
-    ram: &GuestRam,
+/// Reads the chain that begins at descriptor `head` of `table` into `segments`, or says how it breaks the protocol.
+pub(super) fn read<'a>(
+    ram: &'a GuestRam,
     layout: &QueueLayout,
+    table: VolatileSlice<'a>,
     head: u16,
     mut segments: Vec<Segment>,
 ) -> Result<Chain, String> {
     segments.clear();
     let mut chain = Chain { head, segments, readable: 0, readable_len: 0, writable_len: 0 };
-    let mut table = Table { address: layout.descriptors, len: layout.size, indirect: false };
+    let mut table = Table { slice: table, indirect: false };
     let mut next = head;
     // A chain may be as long as the device's queue; a longer one is a loop (2.7.5.1, 2.7.5.3.1).
     for _ in 0..=layout.max_size {
-        let descriptor = table.descriptor(ram, next)?;
-        let flags = u32::from(descriptor.flags());
-        if flags & VRING_DESC_F_INDIRECT != 0 {
-            table = table.enter(layout, &descriptor)?;
+        let descriptor = table.descriptor(next)?;
+        if descriptor.has(VRING_DESC_F_INDIRECT) {
+            table = table.enter(ram, layout, &descriptor)?;
             next = 0;
             continue;
         }
         chain.add(ram, &descriptor)?;
-        if flags & VRING_DESC_F_NEXT == 0 {
+        if !descriptor.has(VRING_DESC_F_NEXT) {
             return Ok(chain);
         }
-        next = descriptor.next();
+        next = descriptor.next;
     }
     Err(format!("chain from descriptor {head} is a loop or longer than {} descriptors", layout.max_size))
 }
 
+/// One buffer of a chain, or an indirect table (2.7.5).
+#[derive(Clone, Copy)]
+struct Descriptor {
+    address: GuestAddress,
+    len: u32,
+    flags: u16,
+    next: u16,
+}
+
+impl Descriptor {
+    fn decode(raw: [u8; DESCRIPTOR_SIZE]) -> Self {
+        let [a0, a1, a2, a3, a4, a5, a6, a7, l0, l1, l2, l3, f0, f1, n0, n1] = raw;
+        Self {
+            address: GuestAddress(u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7])),
+            len: u32::from_le_bytes([l0, l1, l2, l3]),
+            flags: u16::from_le_bytes([f0, f1]),
+            next: u16::from_le_bytes([n0, n1]),
+        }
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        u32::from(self.flags) & flag != 0
+    }
+}
+
 /// A table of descriptors.
-struct Table {
-    address: u64,
-    len: u16,
+struct Table<'a> {
+    slice: VolatileSlice<'a>,
     indirect: bool,
 }
 
-impl Table {
-    fn descriptor(&self, ram: &GuestRam, index: u16) -> Result<Descriptor, String> {
-        if index >= self.len {
-            return Err(format!("descriptor {index} is beyond a table of {}", self.len));
-        }
-        let address = self.address.checked_add(u64::from(index) * u64::from(DESCRIPTOR_SIZE));
-        address
-            .and_then(|address| load(ram, GuestAddress(address)))
-            .ok_or_else(|| format!("descriptor table at {:#x} is not in RAM", self.address))
+impl<'a> Table<'a> {
+    fn descriptor(&self, index: u16) -> Result<Descriptor, String> {
+        let descriptor = self.slice.get_ref(usize::from(index) * DESCRIPTOR_SIZE);
+        descriptor.map(|raw| Descriptor::decode(raw.load())).map_err(|_| {
+            format!("descriptor {index} is beyond a table of {}", self.slice.len() / DESCRIPTOR_SIZE)
+        })
     }
 
     /// The table that `descriptor` refers to (2.7.5.3).
-    fn enter(&self, layout: &QueueLayout, descriptor: &Descriptor) -> Result<Self, String> {
+    fn enter(
+        &self,
+        ram: &'a GuestRam,
+        layout: &QueueLayout,
+        descriptor: &Descriptor,
+    ) -> Result<Self, String> {
         if !layout.indirect {
             return Err("indirect descriptor without VIRTIO_F_INDIRECT_DESC".into());
         }
         if self.indirect {
             return Err("indirect descriptor within an indirect table".into());
         }
-        if descriptor.has_next() {
+        if descriptor.has(VRING_DESC_F_NEXT) {
             return Err("indirect descriptor with VIRTQ_DESC_F_NEXT".into());
         }
-        let bytes = descriptor.len();
-        match u16::try_from(bytes / DESCRIPTOR_SIZE) {
-            Ok(len) if len > 0 && bytes.is_multiple_of(DESCRIPTOR_SIZE) => {
-                Ok(Self { address: descriptor.addr().raw_value(), len, indirect: true })
-            }
-            _ => Err(format!("indirect table of {bytes} bytes")),
+        let (address, bytes) = (descriptor.address, descriptor.len as usize);
+        let entries = bytes / DESCRIPTOR_SIZE;
+        if entries == 0 || entries > usize::from(u16::MAX) || !bytes.is_multiple_of(DESCRIPTOR_SIZE) {
+            return Err(format!("indirect table of {bytes} bytes"));
         }
+        let slice = ram.get_slice(address, bytes);
+        let slice =
+            slice.map_err(|_| format!("descriptor table at {:#x} is not in RAM", address.raw_value()))?;
+        Ok(Self { slice, indirect: true })
     }
 }
 
-/// The descriptor at `address`, if that is RAM. One region nearly always holds it whole, and then this is half the
-/// work of `read_obj`.
-fn load(ram: &GuestRam, address: GuestAddress) -> Option<Descriptor> {
-    let slice = ram.get_slice(address, DESCRIPTOR_SIZE as usize);
-    match slice.ok().and_then(|slice| Some(slice.get_ref(0).ok()?.load())) {
-        Some(descriptor) => Some(descriptor),
-        None => ram.read_obj(address).ok(),
-    }
-}
-
-/// Whether all of a buffer is RAM; here too one region nearly always holds it whole.
+/// Whether all of a buffer is RAM; one region nearly always holds it whole.
 fn in_ram(ram: &GuestRam, address: GuestAddress, len: u32) -> bool {
     let region = ram.find_region(address);
     region.is_some_and(|region| u64::from(len) <= region.last_addr().0 - address.0)
@@ -174,8 +190,7 @@ fn in_ram(ram: &GuestRam, address: GuestAddress, len: u32) -> bool {
 
 impl Chain {
     fn add(&mut self, ram: &GuestRam, descriptor: &Descriptor) -> Result<(), String> {
-        let segment = Segment { address: descriptor.addr(), len: descriptor.len() };
-        let Segment { address, len } = segment;
+        let &Descriptor { address, len, .. } = descriptor;
         if len != 0 && !in_ram(ram, address, len) {
             return Err(format!("buffer of {len} bytes at {:#x} is not in RAM", address.raw_value()));
         }
@@ -183,7 +198,7 @@ impl Chain {
         if sum.is_none() {
             return Err("chain holds more than 4 GiB".into());
         }
-        if descriptor.is_write_only() {
+        if descriptor.has(VRING_DESC_F_WRITE) {
             self.writable_len += len;
         } else if self.segments.len() > self.readable {
             return Err("readable buffer after a writable one".into());
@@ -192,7 +207,7 @@ impl Chain {
             self.readable += usize::from(len != 0);
         }
         if len != 0 {
-            self.segments.push(segment);
+            self.segments.push(Segment { address, len });
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use vm_memory::{Bytes, GuestAddress};
+
 use super::*;
 use crate::testing::{
     driver::{Buffer, DriverQueue, Style},
@@ -89,6 +91,8 @@ fn chains_arrive_as_they_were_made() {
         assert_eq!((chain.readable_len(), chain.writable_len()), (0x1010, 513));
         assert_eq!(pair.device.pop().unwrap(), None);
         pair.device.push(head, 513).unwrap();
+        assert_eq!(pair.driver.take_used(), None, "the driver sees it with the batch");
+        pair.device.signal().unwrap();
         let used = pair.driver.take_used().unwrap();
         assert_eq!((used.head, used.written), (head, 513));
         assert_eq!(pair.driver.free(), 8);
@@ -139,6 +143,7 @@ fn indices_wrap_around_many_times() {
             let head = pair.driver.add(&[writable(0x80_0000, 4)]).unwrap();
             let chain = pair.device.pop().unwrap().unwrap();
             pair.device.push(chain.head(), round).unwrap();
+            pair.device.signal().unwrap();
             pair.device.recycle(chain);
             let used = pair.driver.take_used().unwrap();
             assert_eq!((used.head, used.written), (head, round));
