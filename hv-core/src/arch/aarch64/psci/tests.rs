@@ -64,7 +64,8 @@ fn a_32_bit_call_has_32_bit_arguments_and_a_64_bit_call_has_not() {
 #[test]
 fn affinity_info_tells_of_one_core_or_of_all_below_an_instance() {
     let mut psci = machine(18);
-    let info = |psci: &mut Psci, target, level| match psci.call(0, call(AFFINITY_INFO_64, [target, level, 0])) {
+    let info = |psci: &mut Psci, target, level| match psci.call(0, call(AFFINITY_INFO_64, [target, level, 0]))
+    {
         Effect::Return(value) => value,
         other => panic!("{other:?}"),
     };
@@ -75,7 +76,8 @@ fn affinity_info_tells_of_one_core_or_of_all_below_an_instance() {
     assert_eq!((info(&mut psci, 0x101, 0), info(&mut psci, 0x100, 0), info(&mut psci, 0x100, 1)), (2, 1, 2));
     psci.begun(17);
     assert_eq!((info(&mut psci, 0x101, 0), info(&mut psci, 0x100, 1)), (0, 0));
-    for (target, level) in [(0x102, 0), (0x200, 1), (0x1_0000, 2), (1 << 32, 3), (0, 4), (0, u64::MAX), (1 << 31, 0)]
+    for (target, level) in
+        [(0x102, 0), (0x200, 1), (0x1_0000, 2), (1 << 32, 3), (0, 4), (0, u64::MAX), (1 << 31, 0)]
     {
         assert_eq!(info(&mut psci, target, level), code::INVALID_PARAMETERS, "{target:#x} {level}");
     }
