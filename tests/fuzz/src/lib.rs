@@ -16,6 +16,10 @@
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
 //! | [`console_detection`] | changed kernels | a driver is found only where its name is |
+//! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
+//! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
+//! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
@@ -27,16 +31,21 @@ mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod cores;
 mod elf;
 mod i8042;
 mod input;
+mod instruction;
 mod kernels;
 mod payload;
 mod pci;
+mod psci;
 mod pvh;
 mod ram;
 mod rings;
 mod sink;
+mod syndrome;
+mod trapped_registers;
 mod twins;
 mod uart;
 mod virtio;
@@ -54,8 +63,12 @@ pub use console_detection::console_detection;
 pub use console_merge::console_merge;
 pub use elf::elf;
 pub use i8042::i8042;
+pub use instruction::instruction;
 pub use pci::pci;
+pub use psci::psci;
 pub use pvh::pvh;
+pub use syndrome::syndrome;
+pub use trapped_registers::trapped_registers;
 pub use uart::uart;
 pub use virtio_mmio::virtio_mmio;
 pub use virtio_pci::virtio_pci;
