@@ -1,6 +1,7 @@
 //! Hypervisor.framework's calls, made safe: errors as `Result`, objects with an owner, one VM in a process.
 #![expect(unsafe_code, reason = "calls a C framework")]
 
+mod clock;
 mod gic;
 mod refusal;
 mod vcpu;
@@ -14,6 +15,7 @@ use applevisor_sys as sys;
 use hv_core::hypervisor::{Error, Result};
 
 pub(crate) use self::{
+    clock::{counter, counter_frequency},
     gic::{Gic, IccRegister, RedistributorRegister},
     vcpu::{Core, Reason, Register, stop_running},
 };

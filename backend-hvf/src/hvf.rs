@@ -57,7 +57,9 @@ fn require(release: &str) -> Result<()> {
     if major.is_none_or(|major| major >= DARWIN_OF_MACOS_15) {
         return Ok(());
     }
-    let old = format!("this macOS (Darwin {release}) is too old: its framework has no interrupt controller; upgrade to macOS 15 or newer");
+    let old = format!(
+        "this macOS (Darwin {release}) is too old: its framework has no interrupt controller; upgrade to macOS 15 or newer"
+    );
     Err(Error::new("open Hypervisor.framework", io::Error::new(io::ErrorKind::Unsupported, old)))
 }
 

@@ -36,7 +36,7 @@ impl Lines {
     fn send(&self, send: impl FnOnce(&Shared) -> Result<()>) -> Result<()> {
         let Some(vm) = self.vm.upgrade() else { return Ok(()) };
         send(&vm)?;
-        vm.wake();
+        vm.cores.interrupt();
         Ok(())
     }
 }

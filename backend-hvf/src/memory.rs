@@ -9,7 +9,7 @@ use std::{
 
 use applevisor_sys::{HV_MEMORY_EXEC, HV_MEMORY_READ, HV_MEMORY_WRITE, hv_vm_map, hv_vm_unmap};
 use hv_core::hypervisor::{Access, Error, Region, Result};
-use vm_memory::{GuestMemoryRegion, MemoryRegionAddress};
+use vm_memory::{Bytes, GuestMemoryRegion, MemoryRegionAddress};
 
 use crate::framework::{GRANULE, Machine, check};
 
@@ -64,6 +64,17 @@ impl Mappings {
             || Error::new("hv_vm_unmap", io::Error::new(io::ErrorKind::NotFound, "no region starts there"));
         hide(base, mapped.get(&base).ok_or_else(missing)?)?;
         mapped.remove(&base).ok_or_else(missing)
+    }
+}
+
+impl Mappings {
+    /// Bytes of the guest's memory at guest-physical `address`, if it has memory there.
+    pub(crate) fn read<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let mapped = self.mapped();
+        let (base, region) = mapped.range(..=address).next_back()?;
+        let mut bytes = [0; N];
+        region.read_slice(&mut bytes, MemoryRegionAddress(address - base)).ok()?;
+        Some(bytes)
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use hv_core::{
-    arch::{Aarch64, aarch64::IrqPlan},
+    arch::{
+        Aarch64,
+        aarch64::{IrqPlan, REDISTRIBUTOR_SIZE},
+    },
     hypervisor::{Access, Error, Region, Result, Vm, VmPlan},
     io::{DoorbellHost, NoDoorbellHost},
     irq::IrqChip,
@@ -15,9 +18,9 @@ use hv_core::{
 
 use crate::{
     HvfVcpu,
-    framework::{Gic, Machine},
+    cores::Cores,
+    framework::{Core, Gic, Machine},
     irq::Lines,
-    kick::Kickable,
     memory::Mappings,
 };
 
@@ -32,7 +35,8 @@ pub(crate) struct Shared {
     pub(crate) mappings: Mappings,
     pub(crate) gic: Gic,
     pub(crate) irq: IrqPlan,
-    pub(crate) cores: Vec<Arc<Kickable>>,
+    pub(crate) address_bits: u8,
+    pub(crate) cores: Arc<Cores>,
     _machine: Arc<Machine>,
 }
 
@@ -44,7 +48,8 @@ impl HvfVm {
             mappings: Mappings::new(Arc::clone(&machine)),
             gic,
             irq: plan.irq.clone(),
-            cores: (0..plan.vcpus).map(|_| Arc::default()).collect(),
+            address_bits: plan.address_bits,
+            cores: Arc::new(Cores::new(plan.vcpus, plan.address_bits)),
             _machine: machine,
         };
         Ok(Self { shared: Arc::new(shared), made: Mutex::default() })
@@ -68,11 +73,18 @@ impl HvfVm {
 }
 
 impl Shared {
-    /// An interrupt came: whoever waits for one looks.
-    pub(crate) fn wake(&self) {
-        for core in &self.cores {
-            core.wake();
+    /// The framework has put core `index`'s redistributor where the guest will look for it: it goes by affinity, in the
+    /// window that the plan has for all of them.
+    pub(crate) fn check_redistributor(&self, core: &Core, index: u32) -> Result<()> {
+        let base = core.redistributor_base()?;
+        let room = self.cores.len() as u64 * REDISTRIBUTOR_SIZE;
+        let window = self.irq.redistributors..self.irq.redistributors.saturating_add(room);
+        if window.contains(&base) {
+            return Ok(());
         }
+        let astray =
+            format!("the redistributor of vCPU {index} is at {base:#x}, which is not in {window:#x?}");
+        Err(Error::new("hv_gic_get_redistributor_base", io::Error::other(astray)))
     }
 }
 
@@ -89,14 +101,15 @@ impl Vm for HvfVm {
     }
 
     fn create_vcpu(&self, index: u32) -> Result<HvfVcpu> {
-        let refuse = |what| Err(Error::new("hv_vcpu_create", io::Error::new(io::ErrorKind::InvalidInput, what)));
-        let Some(kickable) = usize::try_from(index).ok().and_then(|index| self.shared.cores.get(index)) else {
+        let refuse =
+            |what| Err(Error::new("hv_vcpu_create", io::Error::new(io::ErrorKind::InvalidInput, what)));
+        if usize::try_from(index).is_ok_and(|index| index >= self.shared.cores.len()) {
             return refuse(format!("vCPU {index} is not among the {} planned", self.shared.cores.len()));
-        };
+        }
         if !self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(index) {
             return refuse(format!("vCPU {index} was made already"));
         }
-        HvfVcpu::new(index, Arc::clone(kickable), Arc::clone(&self.shared))
+        HvfVcpu::new(index, Arc::clone(&self.shared))
     }
 
     fn seal(&self) -> Result<()> {
@@ -104,6 +117,7 @@ impl Vm for HvfVm {
     }
 
     fn reset(&self) -> Result<()> {
+        self.shared.cores.power.reset();
         self.shared.gic.reset()
     }
 

@@ -52,7 +52,9 @@ mod tests {
     fn a_refusal_says_what_to_do() {
         let denied = explain(HV_DENIED);
         assert_eq!(denied.kind(), io::ErrorKind::PermissionDenied);
-        assert!(denied.to_string().ends_with(&own_path()) && denied.to_string().contains("codesign --sign -"));
+        assert!(
+            denied.to_string().ends_with(&own_path()) && denied.to_string().contains("codesign --sign -")
+        );
         assert!(explain(HV_UNSUPPORTED).to_string().starts_with("this host has no virtualization"));
         assert!(explain(HV_BUSY).to_string().contains("one at a time"));
         assert_eq!(explain(0x1234).to_string(), "error 0x1234");

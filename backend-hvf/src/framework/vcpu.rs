@@ -114,23 +114,33 @@ impl Core {
             .map_err(|error| Error { source: named(register, &error.source), ..error })
     }
 
-    /// V0 to V31.
+    /// V`number`, 0 to 31; a number beyond reads as 0.
+    pub(crate) fn vector(&self, number: u8) -> Result<u128> {
+        let mut value = 0;
+        if let Some(name) = VECTORS.get(usize::from(number)) {
+            // SAFETY: the vCPU is this thread's own; the framework writes 16 bytes.
+            let read = unsafe { sys::hv_vcpu_get_simd_fp_reg(self.id, *name, &raw mut value) };
+            check("hv_vcpu_get_simd_fp_reg", read)?;
+        }
+        Ok(value)
+    }
+
+    pub(crate) fn set_vector(&mut self, number: u8, value: u128) -> Result<()> {
+        let Some(name) = VECTORS.get(usize::from(number)) else { return Ok(()) };
+        // SAFETY: the vCPU is this thread's own.
+        check("hv_vcpu_set_simd_fp_reg", unsafe { set_vector(self.id, *name, &value) })
+    }
+
     pub(crate) fn vectors(&self) -> Result<[u128; 32]> {
         let mut values = [0; 32];
-        for (name, value) in VECTORS.into_iter().zip(&mut values) {
-            // SAFETY: the vCPU is this thread's own; the framework writes 16 bytes.
-            let read = unsafe { sys::hv_vcpu_get_simd_fp_reg(self.id, name, value) };
-            check("hv_vcpu_get_simd_fp_reg", read)?;
+        for (number, value) in (0..).zip(&mut values) {
+            *value = self.vector(number)?;
         }
         Ok(values)
     }
 
     pub(crate) fn set_vectors(&mut self, values: &[u128; 32]) -> Result<()> {
-        for (name, value) in VECTORS.into_iter().zip(values) {
-            // SAFETY: the vCPU is this thread's own.
-            check("hv_vcpu_set_simd_fp_reg", unsafe { set_vector(self.id, name, value) })?;
-        }
-        Ok(())
+        (0..).zip(values).try_for_each(|(number, value)| self.set_vector(number, *value))
     }
 
     /// Lets the virtual timer come to the host again, or keeps it from that.
@@ -265,16 +275,16 @@ fn named(register: SystemRegister, error: &io::Error) -> io::Error {
 const GENERAL: [hv_reg_t; 31] = {
     use hv_reg_t::*;
     [
-        X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21, X22, X23,
-        X24, X25, X26, X27, X28, X29, X30,
+        X0, X1, X2, X3, X4, X5, X6, X7, X8, X9, X10, X11, X12, X13, X14, X15, X16, X17, X18, X19, X20, X21,
+        X22, X23, X24, X25, X26, X27, X28, X29, X30,
     ]
 };
 
 const VECTORS: [hv_simd_fp_reg_t; 32] = {
     use hv_simd_fp_reg_t::*;
     [
-        Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8, Q9, Q10, Q11, Q12, Q13, Q14, Q15, Q16, Q17, Q18, Q19, Q20, Q21, Q22, Q23,
-        Q24, Q25, Q26, Q27, Q28, Q29, Q30, Q31,
+        Q0, Q1, Q2, Q3, Q4, Q5, Q6, Q7, Q8, Q9, Q10, Q11, Q12, Q13, Q14, Q15, Q16, Q17, Q18, Q19, Q20, Q21,
+        Q22, Q23, Q24, Q25, Q26, Q27, Q28, Q29, Q30, Q31,
     ]
 };
 
@@ -282,12 +292,55 @@ const VECTORS: [hv_simd_fp_reg_t; 32] = {
 const SYSTEM: &[hv_sys_reg_t] = {
     use hv_sys_reg_t::*;
     &[
-        MDSCR_EL1, MIDR_EL1, MPIDR_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, ID_AA64DFR0_EL1, ID_AA64DFR1_EL1,
-        ID_AA64ISAR0_EL1, ID_AA64ISAR1_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, SCTLR_EL1, CPACR_EL1,
-        TTBR0_EL1, TTBR1_EL1, TCR_EL1, APIAKEYLO_EL1, APIAKEYHI_EL1, APIBKEYLO_EL1, APIBKEYHI_EL1, APDAKEYLO_EL1,
-        APDAKEYHI_EL1, APDBKEYLO_EL1, APDBKEYHI_EL1, APGAKEYLO_EL1, APGAKEYHI_EL1, SPSR_EL1, ELR_EL1, SP_EL0, SP_EL1,
-        AFSR0_EL1, AFSR1_EL1, ESR_EL1, FAR_EL1, PAR_EL1, MAIR_EL1, AMAIR_EL1, VBAR_EL1, CONTEXTIDR_EL1, TPIDR_EL1,
-        CNTKCTL_EL1, CSSELR_EL1, TPIDR_EL0, TPIDRRO_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTP_CTL_EL0, CNTP_CVAL_EL0,
+        MDSCR_EL1,
+        MIDR_EL1,
+        MPIDR_EL1,
+        ID_AA64PFR0_EL1,
+        ID_AA64PFR1_EL1,
+        ID_AA64DFR0_EL1,
+        ID_AA64DFR1_EL1,
+        ID_AA64ISAR0_EL1,
+        ID_AA64ISAR1_EL1,
+        ID_AA64MMFR0_EL1,
+        ID_AA64MMFR1_EL1,
+        ID_AA64MMFR2_EL1,
+        SCTLR_EL1,
+        CPACR_EL1,
+        TTBR0_EL1,
+        TTBR1_EL1,
+        TCR_EL1,
+        APIAKEYLO_EL1,
+        APIAKEYHI_EL1,
+        APIBKEYLO_EL1,
+        APIBKEYHI_EL1,
+        APDAKEYLO_EL1,
+        APDAKEYHI_EL1,
+        APDBKEYLO_EL1,
+        APDBKEYHI_EL1,
+        APGAKEYLO_EL1,
+        APGAKEYHI_EL1,
+        SPSR_EL1,
+        ELR_EL1,
+        SP_EL0,
+        SP_EL1,
+        AFSR0_EL1,
+        AFSR1_EL1,
+        ESR_EL1,
+        FAR_EL1,
+        PAR_EL1,
+        MAIR_EL1,
+        AMAIR_EL1,
+        VBAR_EL1,
+        CONTEXTIDR_EL1,
+        TPIDR_EL1,
+        CNTKCTL_EL1,
+        CSSELR_EL1,
+        TPIDR_EL0,
+        TPIDRRO_EL0,
+        CNTV_CTL_EL0,
+        CNTV_CVAL_EL0,
+        CNTP_CTL_EL0,
+        CNTP_CVAL_EL0,
     ]
 };
 

@@ -1,5 +1,8 @@
 //! The aarch64 guest: host facts, interrupt plan and register state.
 
+pub mod psci;
+pub mod smccc;
+
 use std::{collections::BTreeMap, fmt, ops::Range};
 
 use super::Arch;
