@@ -233,7 +233,8 @@ unsafe fn set_vector(id: sys::hv_vcpu_t, name: hv_simd_fp_reg_t, value: &u128) -
         );
     }
     // The low half holds the answer.
-    (code & 0xffff_ffff).cast_signed() as sys::hv_return_t
+    let [a, b, c, d, ..] = code.to_le_bytes();
+    sys::hv_return_t::from_le_bytes([a, b, c, d])
 }
 
 /// The simulation's own, which is Rust too and takes the argument as Rust passes it.
