@@ -1,7 +1,7 @@
 //! `Access`: a load or store to devices under way, from the abort to the registers that it changes.
 
 use crate::{
-    instruction::{Instruction, Refusal, Register, Transfer},
+    instruction::{Extension, Instruction, Offset, Refusal, Register, Transfers},
     syndrome::SyndromeTransfer,
 };
 
@@ -85,11 +85,16 @@ pub struct Step {
 pub struct Access {
     address: u64,
     is_write: bool,
-    transfers: [Option<Transfer>; 4],
+    transfers: Transfers,
+    /// Stored or loaded, one for each transfer.
     values: [u64; 4],
     done: usize,
+    /// The base register (31 is the stack pointer) and its new value.
     writeback: Option<(u8, u64)>,
 }
+
+/// The smallest page: beyond its end the next address may be anywhere.
+const PAGE: u64 = 4096;
 
 impl Access {
     /// The access that a syndrome describes, at guest-physical `address`.
@@ -102,8 +107,13 @@ impl Access {
         address: u64,
         registers: &R,
     ) -> Result<Self, R::Error> {
-        let _ = (transfer, is_write, address, registers);
-        todo!()
+        let extension = match (transfer.is_sign_extended, transfer.is_64_bit) {
+            (false, _) => Extension::Zero,
+            (true, false) => Extension::Sign32,
+            (true, true) => Extension::Sign64,
+        };
+        let transfers = Transfers::one(Register::General(transfer.register), transfer.size, extension);
+        Self::begin(transfers, is_write, address, None, registers)
     }
 
     /// The access of `instruction`, whose abort is at guest-physical `address`.
@@ -115,19 +125,61 @@ impl Access {
         address: u64,
         registers: &R,
     ) -> Result<Self, Unable<R::Error>> {
-        let _ = (instruction, address, registers);
-        todo!()
+        let base = match instruction.base {
+            31 => registers.stack_pointer()?,
+            number => registers.general(number)?,
+        };
+        let offset = match instruction.offset {
+            Offset::Register { register, .. } => general(registers, register)?,
+            Offset::Immediate(_) => 0,
+        };
+        let (virtual_address, new_base) = instruction.address(base, offset);
+        let size: u64 = instruction.transfers.iter().map(|transfer| u64::from(transfer.size)).sum();
+        // The abort is of another byte than the first, or the last is on another page.
+        if (virtual_address ^ address) % PAGE != 0 || address % PAGE + size > PAGE {
+            return Err(Unable::Refused(Refusal::Split));
+        }
+        let writeback = new_base.map(|value| (instruction.base, value));
+        Ok(Self::begin(instruction.transfers, instruction.is_write, address, writeback, registers)?)
+    }
+
+    fn begin<R: Registers>(
+        transfers: Transfers,
+        is_write: bool,
+        address: u64,
+        writeback: Option<(u8, u64)>,
+        registers: &R,
+    ) -> Result<Self, R::Error> {
+        let mut values = [0; 4];
+        if is_write {
+            for (value, transfer) in values.iter_mut().zip(&*transfers) {
+                *value = low_bytes(stored(registers, transfer.register)?, transfer.size);
+            }
+        }
+        Ok(Self { address, is_write, transfers, values, done: 0, writeback })
     }
 
     /// What to do next; `None` when all is done.
     pub fn step(&self) -> Option<Step> {
-        todo!()
+        let (transfer, value) = self.transfers.iter().zip(&self.values).nth(self.done)?;
+        Some(Step {
+            address: self.address.wrapping_add(transfer.offset.into()),
+            size: transfer.size,
+            store: self.is_write.then_some(*value),
+        })
     }
 
     /// The current step is done; a load has brought `value`, in the low bytes.
     pub fn answer(&mut self, value: u64) {
-        let _ = value;
-        todo!()
+        if self.done == self.transfers.len() {
+            return;
+        }
+        if !self.is_write
+            && let Some((transfer, slot)) = self.transfers.iter().zip(&mut self.values).nth(self.done)
+        {
+            *slot = extend(low_bytes(value, transfer.size), transfer.size, transfer.extension);
+        }
+        self.done += 1;
     }
 
     /// All is done: the loaded registers, the base register and PC take their new values.
@@ -135,7 +187,62 @@ impl Access {
     /// # Errors
     /// The registers cannot be written.
     pub fn complete<R: Registers>(self, registers: &mut R) -> Result<(), R::Error> {
-        let _ = registers;
-        todo!()
+        let loads = if self.is_write { 0 } else { self.done };
+        for (transfer, value) in self.transfers.iter().zip(self.values).take(loads) {
+            match transfer.register {
+                Register::General(31) => {}
+                Register::General(number) => registers.set_general(number, value)?,
+                Register::Vector(number) => registers.set_vector(number, value.into())?,
+                Register::VectorHigh(number) => {
+                    let low = low_half(registers.vector(number)?);
+                    registers.set_vector(number, u128::from(value) << 64 | u128::from(low))?;
+                }
+            }
+        }
+        match self.writeback {
+            Some((31, value)) => registers.set_stack_pointer(value)?,
+            Some((number, value)) => registers.set_general(number, value)?,
+            None => {}
+        }
+        registers.advance()
     }
 }
+
+/// X`number`, or zero for XZR.
+fn general<R: Registers>(registers: &R, number: u8) -> Result<u64, R::Error> {
+    if number == 31 { Ok(0) } else { registers.general(number) }
+}
+
+fn stored<R: Registers>(registers: &R, register: Register) -> Result<u64, R::Error> {
+    Ok(match register {
+        Register::General(number) => general(registers, number)?,
+        Register::Vector(number) => low_half(registers.vector(number)?),
+        Register::VectorHigh(number) => low_half(registers.vector(number)? >> 64),
+    })
+}
+
+fn low_half(value: u128) -> u64 {
+    u64::try_from(value & u128::from(u64::MAX)).unwrap_or_default()
+}
+
+/// The low `size` bytes of `value`.
+fn low_bytes(value: u64, size: u8) -> u64 {
+    match size {
+        0..8 => value & ((1 << (8 * size)) - 1),
+        _ => value,
+    }
+}
+
+/// `value`, of `size` bytes, as it stands in a general register.
+fn extend(value: u64, size: u8, extension: Extension) -> u64 {
+    let sign = 1_u64 << (8 * size.clamp(1, 8) - 1);
+    let signed = (value ^ sign).wrapping_sub(sign);
+    match extension {
+        Extension::Zero => value,
+        Extension::Sign32 => signed & 0xffff_ffff,
+        Extension::Sign64 => signed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

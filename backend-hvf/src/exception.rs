@@ -117,3 +117,73 @@ fn entry_pstate(from: &Interrupted) -> u64 {
     }
     pstate
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZERO_CONDITION: u64 = 1 << 30;
+    const UAO: u64 = 1 << 23;
+    const STEP: u64 = 1 << 21;
+    const ILLEGAL: u64 = 1 << 20;
+    const BRANCH_TYPE: u64 = 3 << 10;
+
+    fn at(pstate: u64, control: u64) -> Interrupted {
+        Interrupted { pc: 0xffff_8000_0000_1234, pstate, vector_base: 0xffff_8000_0001_0800, control }
+    }
+
+    #[test]
+    fn the_vector_is_that_of_the_level_and_stack_it_came_from() {
+        for (mode, offset) in [(0b00100, 0), (0b00101, 0x200), (0, 0x400), (0x10, 0x600), (0x1f, 0x600)] {
+            let taken = Exception::Undefined.take(&at(mode, CONTROL_SPAN));
+            assert_eq!(taken.pc, 0xffff_8000_0001_0800 + offset, "{mode:#x}");
+            assert_eq!(taken.saved_pstate, mode);
+            assert_eq!(taken.link, 0xffff_8000_0000_1234);
+            assert_eq!(taken.pstate, 0x3c5);
+        }
+    }
+
+    #[test]
+    fn the_syndrome_tells_the_class_by_the_level_it_came_from() {
+        let abort = Exception::ExternalDataAbort { address: 0x1000, is_write: true };
+        let fetch = Exception::ExternalInstructionAbort { address: 0x2000 };
+        for (exception, mode, syndrome, address) in [
+            (Exception::Undefined, 0, 0x0200_0000, None),
+            (Exception::Undefined, EL1H, 0x0200_0000, None),
+            (abort, 0, 0x9200_0050, Some(0x1000)),
+            (abort, EL1H, 0x9600_0050, Some(0x1000)),
+            (abort, EL1T, 0x9600_0050, Some(0x1000)),
+            (abort, 0x10, 0x9200_0050, Some(0x1000)),
+            (Exception::ExternalDataAbort { address: 1, is_write: false }, EL1H, 0x9600_0010, Some(1)),
+            (fetch, 0, 0x8200_0010, Some(0x2000)),
+            (fetch, EL1H, 0x8600_0010, Some(0x2000)),
+        ] {
+            let taken = exception.take(&at(mode, CONTROL_SPAN));
+            assert_eq!((taken.syndrome, taken.fault_address), (syndrome, address), "{exception:?} {mode:#x}");
+        }
+    }
+
+    #[test]
+    fn the_handler_starts_with_conditions_dit_and_pan_alone() {
+        let all = ZERO_CONDITION | UAO | STEP | ILLEGAL | BRANCH_TYPE | SSBS | PAN | DIT | EL1H;
+        let taken = Exception::Undefined.take(&at(all, CONTROL_SPAN));
+        assert_eq!(taken.pstate, ZERO_CONDITION | PAN | DIT | MASKED | EL1H);
+        assert_eq!(taken.saved_pstate, all);
+    }
+
+    #[test]
+    fn pan_and_ssbs_are_as_sctlr_says() {
+        assert_eq!(Exception::Undefined.take(&at(0, 0)).pstate, PAN | MASKED | EL1H);
+        assert_eq!(Exception::Undefined.take(&at(0, CONTROL_SPAN)).pstate, MASKED | EL1H);
+        let control = CONTROL_SPAN | CONTROL_DSSBS;
+        assert_eq!(Exception::Undefined.take(&at(0, control)).pstate, SSBS | MASKED | EL1H);
+    }
+
+    #[test]
+    fn reserved_bits_of_the_vector_base_are_not_an_address() {
+        let from = Interrupted { vector_base: 0xfff, ..at(0, 0) };
+        assert_eq!(Exception::Undefined.take(&from).pc, 0x800 + 0x400);
+        let from = Interrupted { vector_base: u64::MAX, ..at(0x10, 0) };
+        assert_eq!(Exception::Undefined.take(&from).pc, !0x7ff + 0x600);
+    }
+}

@@ -1,6 +1,10 @@
 //! `Instruction`: an A64 load or store as the transfers it makes, for data aborts whose syndrome does not say (ISV = 0).
 
+mod decode;
+
 use std::ops::Deref;
+
+pub use decode::decode;
 
 /// A load or store of general or SIMD&FP registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,25 +132,13 @@ pub enum Refusal {
     Unsupported,
 }
 
-/// Decodes the instruction at PC that a data abort is of.
-///
-/// # Errors
-/// It is not one that can be carried out on a device.
-pub fn decode(word: u32) -> Result<Decoded, Refusal> {
-    let _ = word;
-    Err(Refusal::Unsupported)
-}
-
 impl Instruction {
-    /// The address of the access and, if the base register changes, its new value. `base` is the base register's value,
-    /// `register` tells a general register's (31 is not asked for).
-    pub fn address(&self, base: u64, register: impl FnOnce(u8) -> u64) -> (u64, Option<u64>) {
+    /// The address of the access and, if the base register changes, its new value, from the values of the base register
+    /// and of the offset's register, if there is one.
+    pub fn address(&self, base: u64, offset: u64) -> (u64, Option<u64>) {
         let offset = match self.offset {
             Offset::Immediate(offset) => offset.cast_unsigned(),
-            Offset::Register { register: 31, .. } => 0,
-            Offset::Register { register: number, extend, shift } => {
-                extend.apply(register(number)) << (shift & 3)
-            }
+            Offset::Register { extend, shift, .. } => extend.apply(offset) << (shift & 7),
         };
         let sum = base.wrapping_add(offset);
         match self.indexing {
@@ -168,6 +160,41 @@ impl Extend {
     }
 }
 
+impl Transfers {
+    /// One transfer, at the address of the access.
+    pub(crate) fn one(register: Register, size: u8, extension: Extension) -> Self {
+        Self::NONE.and(register, size, extension)
+    }
+
+    /// No transfer.
+    const NONE: Self = Self {
+        transfers: [Transfer {
+            register: Register::General(31),
+            size: 1,
+            extension: Extension::Zero,
+            offset: 0,
+        }; 4],
+        count: 0,
+    };
+
+    /// These and `register`'s `size` bytes after them, two at a time if they are 16; beyond four it is dropped.
+    fn and(mut self, register: Register, size: u8, extension: Extension) -> Self {
+        let offset = self.iter().map(|transfer| transfer.size).sum();
+        match (register, size) {
+            (Register::Vector(number), 16) => {
+                return self.and(register, 8, extension).and(Register::VectorHigh(number), 8, extension);
+            }
+            _ => {
+                if let Some(free) = self.transfers.get_mut(self.count) {
+                    *free = Transfer { register, size, extension, offset };
+                    self.count += 1;
+                }
+            }
+        }
+        self
+    }
+}
+
 impl Deref for Transfers {
     type Target = [Transfer];
 
@@ -175,3 +202,6 @@ impl Deref for Transfers {
         self.transfers.get(..self.count).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,85 @@ fn sleep<'a>(
 fn sleep<'a>(bell: &Condvar, bed: MutexGuard<'a, ()>, _: Option<Instant>) -> Option<MutexGuard<'a, ()>> {
     Some(bell.wait(bed).unwrap_or_else(PoisonError::into_inner))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::{sync::Arc, thread, time::Duration};
+
+    use super::*;
+
+    const ALL: Wake = Wake(7);
+
+    #[test]
+    fn what_was_raised_before_the_wait_ends_it_and_stays_until_it_is_taken() {
+        let park = Park::new();
+        park.raise(Wake::INTERRUPT);
+        park.raise(Wake::INTERRUPT);
+        assert_eq!(park.wait(ALL, None), Wake::INTERRUPT);
+        assert_eq!(park.wait(ALL, None), Wake::INTERRUPT);
+        assert_eq!(park.take(Wake::KICK), Wake::NONE);
+        assert_eq!(park.take(ALL), Wake::INTERRUPT);
+        assert_eq!(park.take(ALL), Wake::NONE);
+    }
+
+    #[test]
+    fn a_deadline_ends_a_wait_and_not_before_it_has_come() {
+        let park = Park::new();
+        park.raise(Wake::POWER);
+        let deadline = Instant::now() + Duration::from_millis(5);
+        assert_eq!(park.wait(Wake::KICK | Wake::INTERRUPT, Some(deadline)), Wake::NONE);
+        assert!(Instant::now() >= deadline);
+        assert_eq!(park.wait(Wake::KICK, Some(deadline)), Wake::NONE, "one in the past");
+    }
+
+    #[test]
+    fn another_thread_ends_a_wait() {
+        let park = Arc::new(Park::new());
+        let sleeper = thread::spawn({
+            let park = park.clone();
+            move || park.wait(Wake::KICK | Wake::INTERRUPT, None)
+        });
+        park.raise(Wake::KICK);
+        assert_eq!(sleeper.join().unwrap(), Wake::KICK);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p backend-hvf --lib models --target-dir target/loom`
+#[cfg(all(test, loom))]
+mod models {
+    use loom::{model, sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_kick_ends_a_wait_whenever_it_comes() {
+        model(|| {
+            let park = Arc::new(Park::new());
+            let kicker = thread::spawn({
+                let park = park.clone();
+                move || park.raise(Wake::KICK)
+            });
+            assert!(park.wait(Wake::KICK | Wake::INTERRUPT, None).has(Wake::KICK));
+            assert_eq!(park.take(Wake::KICK), Wake::KICK);
+            kicker.join().unwrap();
+            assert_eq!(park.take(Wake::KICK), Wake::NONE);
+        });
+    }
+
+    #[test]
+    fn of_two_reasons_that_come_at_once_none_is_lost() {
+        model(|| {
+            let park = Arc::new(Park::new());
+            let others = [Wake::KICK, Wake::INTERRUPT].map(|reason| {
+                let park = park.clone();
+                thread::spawn(move || park.raise(reason))
+            });
+            let mut seen = Wake::NONE;
+            while seen != Wake::KICK | Wake::INTERRUPT {
+                park.wait(Wake::KICK | Wake::INTERRUPT, None);
+                seen = seen | park.take(Wake::KICK | Wake::INTERRUPT);
+            }
+            others.map(|other| other.join().unwrap());
+        });
+    }
+}

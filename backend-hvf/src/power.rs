@@ -195,3 +195,8 @@ impl States {
         self.starts.get_mut(usize::try_from(index).ok()?)
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -51,3 +51,63 @@ pub fn duration(ticks: u64, frequency: u64) -> Duration {
     Duration::from_secs(seconds)
         .saturating_add(Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The frequency of Apple's counter.
+    const FREQUENCY: u64 = 24_000_000;
+
+    fn enabled(compare: u64) -> VirtualTimer {
+        VirtualTimer { control: ENABLE, compare }
+    }
+
+    #[test]
+    fn a_tick_is_rounded_up_to_nanoseconds() {
+        assert_eq!(duration(1, FREQUENCY), Duration::from_nanos(42));
+        assert_eq!(duration(3, FREQUENCY), Duration::from_nanos(125));
+        assert_eq!(duration(24_000_001, FREQUENCY), Duration::from_nanos(1_000_000_042));
+        assert_eq!(duration(u64::MAX, FREQUENCY).as_secs(), u64::MAX / FREQUENCY);
+        assert_eq!(duration(u64::MAX, 1), Duration::from_secs(u64::MAX));
+        assert_eq!((duration(0, 0), duration(1, 0)), (Duration::ZERO, Duration::MAX));
+        // The fraction is a whole second once it is rounded up.
+        assert_eq!(duration(u64::MAX - 1, u64::MAX), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_line_is_raised_from_the_compare_value_on() {
+        let timer = enabled(100);
+        assert_eq!(
+            (timer.is_asserted(99), timer.is_asserted(100), timer.is_asserted(u64::MAX)),
+            (false, true, true)
+        );
+        assert_eq!(timer.until_asserted(76, FREQUENCY), Some(Duration::from_micros(1)));
+        assert_eq!(timer.until_asserted(100, FREQUENCY), Some(Duration::ZERO));
+        assert_eq!(timer.until_asserted(u64::MAX, FREQUENCY), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_timer_that_is_off_or_masked_never_fires_whatever_its_status() {
+        for control in 0..8 {
+            let timer = VirtualTimer { control, compare: 5 };
+            let fires = control & 3 == 1;
+            assert_eq!(timer.is_asserted(5), fires);
+            assert_eq!(timer.until_asserted(0, FREQUENCY).is_some(), fires);
+            assert_eq!(timer.may_unmask(5), !fires);
+        }
+        assert!(enabled(5).may_unmask(4));
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_wakes_early_nor_a_tick_late(ticks: u64, frequency in 1..u64::MAX) {
+            let nanoseconds = duration(ticks, frequency).as_nanos();
+            let exact = u128::from(ticks) * NANOSECONDS;
+            prop_assert!(nanoseconds * u128::from(frequency) >= exact);
+            prop_assert!((nanoseconds.saturating_sub(1)) * u128::from(frequency) < exact.max(1));
+        }
+    }
+}

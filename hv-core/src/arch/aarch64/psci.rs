@@ -167,7 +167,7 @@ impl Psci {
         match power {
             Power::On => Effect::Return(code::ALREADY_ON),
             Power::OnPending => Effect::Return(code::ON_PENDING),
-            Power::Off if start.entry % 4 != 0 || start.entry >= self.address_end => {
+            Power::Off if !start.entry.is_multiple_of(4) || start.entry >= self.address_end => {
                 Effect::Return(code::INVALID_ADDRESS)
             }
             Power::Off => {
