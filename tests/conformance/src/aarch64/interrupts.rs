@@ -1,6 +1,9 @@
 //! Lines, messages, SGIs, and what they wake. Each case runs with interrupts taken and with interrupts masked.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use hv_core::{
     arch::Aarch64,
@@ -11,17 +14,17 @@ use hv_core::{
 use super::cores::with_cores;
 use crate::{
     Case, Needs, Programs,
-    rig::{Rig, VcpuOf, report},
+    rig::{Rig, VcpuOf, report, reported},
 };
 
 /// The SPI that the guest program enables, and the INTIDs that it reports.
 const SPI: u32 = 20;
 const LINE: u64 = 52;
-const FIRST: u64 = 128;
+pub(super) const FIRST: u64 = 128;
 const SECOND: u64 = 129;
 /// Bits of the program's argument.
 const EDGE: u64 = 1;
-const MASKED: u64 = 2;
+pub(super) const MASKED: u64 = 2;
 
 pub(super) fn cases<H: Hypervisor + 'static>() -> Vec<Case>
 where
@@ -45,7 +48,7 @@ fn both(case: fn(u64)) {
     case(MASKED);
 }
 
-fn machine<H: Hypervisor>(argument: u64) -> (Rig<H>, VcpuOf<H>, Arc<dyn IrqChip>)
+pub(super) fn machine<H: Hypervisor>(argument: u64) -> (Rig<H>, VcpuOf<H>, Arc<dyn IrqChip>)
 where
     H::Vm: Vm<Arch = Aarch64>,
 {
@@ -57,7 +60,7 @@ where
 }
 
 /// To the `GICv2m` frame.
-fn message_of(intid: u64) -> Msi {
+pub(super) fn message_of(intid: u64) -> Msi {
     let address = Aarch64::plan(1).irq.msi_frame + 0x40;
     Msi { address, data: u32::try_from(intid).unwrap() }
 }
@@ -141,7 +144,7 @@ where
         for _ in 0..2 {
             match vcpu.run().unwrap() {
                 Exit::Kicked => {}
-                exit => seen = crate::rig::reported(&exit),
+                exit => seen = reported(&exit),
             }
         }
         kicker.join().unwrap();
@@ -156,7 +159,7 @@ where
 {
     const MESSAGES: usize = 300;
     let (_rig, mut vcpu, chip) = machine::<H>(masked);
-    let (seen, sight) = std::sync::mpsc::channel();
+    let (seen, sight) = mpsc::channel();
     let sender = thread::spawn(move || {
         for _ in 0..MESSAGES {
             chip.send_msi(message_of(FIRST));

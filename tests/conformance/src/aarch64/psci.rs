@@ -1,5 +1,7 @@
 //! PSCI (DEN 0022) by HVC: other cores on and off, and the end of the machine.
 
+use std::thread;
+
 use hv_core::{
     arch::{
         Aarch64,
@@ -10,6 +12,7 @@ use hv_core::{
 
 use super::{
     cores::{Others, with_cores},
+    interrupts,
     snippet::{HVC, Snippets, WFI, mrs},
 };
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
 
 const SMCCC_VERSION: u32 = 0x8000_0000;
 const VERSION: u32 = 0x8400_0000;
+const CPU_SUSPEND: u32 = 0xc400_0001;
 const CPU_OFF: u32 = 0x8400_0002;
 const CPU_ON: u32 = 0xc400_0003;
 const AFFINITY_INFO: u32 = 0xc400_0004;
@@ -42,9 +46,10 @@ where
     vec![
         Case::new("psci_tells_its_version_and_functions", Needs::Little, functions::<H>),
         Case::new("psci_starts_and_stops_a_core", Needs::Little, on_and_off::<H>),
-        Case::new("psci_starts_18_cores", Needs::Little, many::<H>),
+        Case::new("psci_starts_as_many_cores_as_there_can_be", Needs::Little, many::<H>),
         Case::new("psci_refuses_a_core_that_is_on_or_not_there", Needs::Little, refused::<H>),
         Case::new("psci_ends_the_machine", Needs::Little, ends::<H>),
+        Case::new("psci_suspend_ends_with_an_interrupt", Needs::Little, suspend::<H>),
         Case::new("a_core_that_is_off_can_be_kicked", Needs::Little, off_kicked::<H>),
         Case::new("reset_puts_a_core_back_to_off", Needs::Little, off_again::<H>),
     ]
@@ -108,6 +113,15 @@ where
     ])
 }
 
+/// A started core waits.
+fn waits<H: Hypervisor>(core: &mut Snippets<'_, H>) -> u64
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    const BRANCH_BACK: u32 = 0x17ff_ffff;
+    core.write(&[WFI, BRANCH_BACK])
+}
+
 /// Takes the three reports of a core that was just started.
 fn present<H: Hypervisor>(others: &Others<H>, index: u32) {
     let reports = [others.report(), others.report(), others.report()];
@@ -118,11 +132,12 @@ fn present<H: Hypervisor>(others: &Others<H>, index: u32) {
     assert_eq!(sctlr & 0x1005, 0, "MMU and caches are off");
 }
 
-fn until_off<H: Hypervisor>(core: &mut Snippets<'_, H>, index: u32)
+/// A core that is told to start or to stop does so in its own time.
+fn until<H: Hypervisor>(core: &mut Snippets<'_, H>, index: u32, state: i32)
 where
     H::Vm: Vm<Arch = Aarch64>,
 {
-    while core.call(AFFINITY_INFO, [affinity(index), 0, 0]) != 1 {}
+    while call(core, AFFINITY_INFO, [affinity(index), 0, 0]) != state {}
 }
 
 fn on_and_off<H: Hypervisor>()
@@ -137,7 +152,7 @@ where
         for _ in 0..3 {
             assert_eq!(call(&mut core, CPU_ON, [1, entry, REPORT]), 0);
             present(others, 1);
-            until_off(&mut core, 1);
+            until(&mut core, 1, OFF);
         }
     });
 }
@@ -146,10 +161,14 @@ fn many<H: Hypervisor>()
 where
     H::Vm: Vm<Arch = Aarch64>,
 {
-    with_cores::<H>(18, |rig, first, others| {
+    let most = H::open().unwrap().facts().unwrap().max_vcpus;
+    assert!(most >= 1);
+    // The machine has no more, whatever the host can do.
+    let count = most.min(64);
+    with_cores::<H>(count, |rig, first, others| {
         let mut core = Snippets::new(rig, first);
         let entry = writes_itself_off(&mut core);
-        for index in 1..18 {
+        for index in 1..count {
             assert_eq!(call(&mut core, CPU_ON, [affinity(index), entry, REPORT]), 0);
             present(others, index);
         }
@@ -162,9 +181,9 @@ where
 {
     with_cores::<H>(2, |rig, first, _| {
         let mut core = Snippets::new(rig, first);
-        let waits = core.write(&[WFI, 0x17ff_ffff]);
+        let waits = waits(&mut core);
         assert_eq!(call(&mut core, CPU_ON, [1, waits, 0]), 0);
-        assert_eq!(call(&mut core, AFFINITY_INFO, [1, 0, 0]), ON);
+        until(&mut core, 1, ON);
         for target in [0, 1] {
             assert_eq!(call(&mut core, CPU_ON, [target, waits, 0]), ALREADY_ON, "{target}");
         }
@@ -195,6 +214,19 @@ where
     }
 }
 
+/// Interrupts stay masked, as they are when a kernel suspends a core.
+fn suspend<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = Aarch64>,
+{
+    let (rig, mut vcpu, chip) = interrupts::machine::<H>(interrupts::MASKED);
+    let mut core = Snippets::<H>::new(&rig, &mut vcpu);
+    core.start(&[HVC], |state| state.x[0] = CPU_SUSPEND.into());
+    let sender = thread::spawn(move || chip.send_msi(interrupts::message_of(interrupts::FIRST)));
+    assert_eq!(core.end().unwrap().x[0], 0);
+    sender.join().unwrap();
+}
+
 /// A reset kicks all cores, and waits until each has said so.
 fn off_kicked<H: Hypervisor>()
 where
@@ -212,16 +244,18 @@ where
     H::Vm: Vm<Arch = Aarch64>,
 {
     with_cores::<H>(2, |rig, first, others| {
+        // The second core trusts its instruction cache: each program stays where it is.
+        let programs = |core: &mut Snippets<'_, H>| (waits(core), writes_itself_off(core));
         for _ in 0..3 {
             let mut core = Snippets::new(rig, first);
-            let waits = core.write(&[WFI, 0x17ff_ffff]);
+            let (waits, _) = programs(&mut core);
             assert_eq!(call(&mut core, AFFINITY_INFO, [1, 0, 0]), OFF);
             assert_eq!(call(&mut core, CPU_ON, [1, waits, 0]), 0);
-            assert_eq!(call(&mut core, AFFINITY_INFO, [1, 0, 0]), ON);
+            until(&mut core, 1, ON);
             others.reset(rig, first);
         }
         let mut core = Snippets::new(rig, first);
-        let entry = writes_itself_off(&mut core);
+        let (_, entry) = programs(&mut core);
         assert_eq!(call(&mut core, CPU_ON, [1, entry, REPORT]), 0);
         present(others, 1);
     });

@@ -1,5 +1,7 @@
 //! `Snippets`: a core that runs a few instructions at a time, with registers that the case sets and reads.
 
+use std::collections::BTreeMap;
+
 use hv_core::{
     arch::{
         Aarch64,
@@ -47,6 +49,8 @@ pub(super) struct Snippets<'a, H: Hypervisor> {
     rig: &'a Rig<H>,
     pub(super) vcpu: &'a mut VcpuOf<H>,
     next: u64,
+    /// What stands where: a case may run the same thing any number of times.
+    written: BTreeMap<Vec<u32>, u64>,
 }
 
 impl<'a, H: Hypervisor> Snippets<'a, H>
@@ -59,15 +63,19 @@ where
         for n in 0..16 {
             write(rig, VECTORS + n * 0x80, &[word::STR_X28_X28, word::BRANCH_TO_ITSELF]);
         }
-        Self { rig, vcpu, next: FIRST }
+        Self { rig, vcpu, next: FIRST, written: BTreeMap::new() }
     }
 
-    /// Writes instructions where none were fetched before; says where.
+    /// Writes instructions to a place of their own; says where.
     pub(super) fn write(&mut self, words: &[u32]) -> u64 {
+        if let Some(at) = self.written.get(words) {
+            return *at;
+        }
         let at = self.next;
         assert!(at < END, "too many snippets for one machine");
         self.next += ROOM;
         write(self.rig, at, words);
+        self.written.insert(words.to_vec(), at);
         at
     }
 
