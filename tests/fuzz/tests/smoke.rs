@@ -74,6 +74,6 @@ macro_rules! targets {
 }
 
 targets! {
-    acpi_power block_request bzimage cmos console_control console_detection console_merge elf i8042 pci pvh uart virtio_mmio
-    virtio_pci virtqueue
+    acpi_power block_request bzimage cmos console_control console_detection console_merge elf gic_v2m i8042 pci
+    pl011 pl031 pl061 pvh uart virtio_mmio virtio_pci virtqueue
 }
