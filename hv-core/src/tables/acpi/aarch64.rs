@@ -155,10 +155,11 @@ struct GpioInterrupt {
 
 impl Aml for GpioInterrupt {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
-        const SOURCE: &[u8] = b"\\_SB_.GPI0\0";
+        const SOURCE: &[u8; 11] = b"\\_SB_.GPI0\0";
         const PINS: u8 = 23;
         const NAME: u8 = PINS + 2;
-        const END: u8 = NAME + SOURCE.len() as u8;
+        /// Behind the source, whose size its type says.
+        const END: u8 = NAME + 11;
         const REVISION: u8 = 1;
         const INTERRUPT: u8 = 0;
         const CONSUMER: u8 = 1;
