@@ -59,7 +59,8 @@ struct Session {
 impl Session {
     /// Starts a child and waits until the terminal is raw.
     fn start(test: &str, way: &str) -> Self {
-        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC).unwrap();
         grantpt(&host).unwrap();
         unlockpt(&host).unwrap();
         let name = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();

@@ -233,7 +233,8 @@ struct Terminal {
 
 impl Terminal {
     fn open() -> Self {
-        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC).unwrap();
         grantpt(&host).unwrap();
         unlockpt(&host).unwrap();
         let name = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();
