@@ -56,11 +56,8 @@ impl Hypervisor for Kvm {
 /// Adds to the host's reason for refusing `/dev/kvm` what its user can do.
 fn explain(error: io::Error) -> io::Error {
     let cure = match error.raw_os_error() {
-        Some(libc::ENOENT) => {
-            "load the kvm_intel or kvm_amd module, and enable virtualization in the firmware \
-             (inside a virtual machine: enable nested virtualization on its host)"
-        }
-        Some(libc::ENODEV) => "enable virtualization (Intel VT-x, AMD-V) in the firmware",
+        Some(libc::ENOENT) => arch::ABSENT,
+        Some(libc::ENODEV) => arch::DISABLED,
         Some(libc::EACCES | libc::EPERM) => "join the group that owns it (usually kvm) and log in again",
         _ => return error,
     };
@@ -77,7 +74,7 @@ mod tests {
         assert!(
             message(libc::EACCES).contains("Permission denied") && message(libc::EACCES).contains("group")
         );
-        assert!(message(libc::ENOENT).contains("kvm_intel"));
+        assert!(message(libc::ENOENT).contains(arch::ABSENT));
         assert_eq!(message(libc::EMFILE), io::Error::from_raw_os_error(libc::EMFILE).to_string());
     }
 }

@@ -4,7 +4,6 @@
 
 mod arch;
 mod doorbell;
-mod irq;
 mod kick;
 mod kvm;
 mod memory;

@@ -34,7 +34,8 @@ pub fn is_hardware_virtualization() -> bool {
     arch::has_hardware_virtualization()
 }
 
-/// Runs a guest of a few instructions in 64-bit mode: CMPXCHG16B, and the interrupt of a timer. At most 2 seconds.
+/// Runs a guest of a few instructions in 64-bit mode: CMPXCHG16B (x86_64) or a call of PSCI (aarch64), and the interrupt
+/// of a timer. At most 2 seconds.
 ///
 /// # Errors
 /// There is no KVM, or it refuses this user or a whole virtual machine; the message names the cure.
@@ -58,7 +59,7 @@ fn attempt(mut vcpu: KvmVcpu) -> Result<Option<&'static str>> {
         let _ended = ended;
         for (step, name) in (1..).zip(arch::PROBE_STEPS.iter().copied()) {
             let how = match vcpu.run()? {
-                Exit::PioWrite { port: arch::PROBE_PORT, data } if data == [step] => continue,
+                exit if arch::reported_step(&exit) == Some(step) => continue,
                 Exit::Kicked => format!("nothing happened for {} s", PATIENCE.as_secs()),
                 Exit::Stop(Stop::Crash(reason)) => reason,
                 other => format!("unexpected {other:x?}"),

@@ -6,7 +6,7 @@ use hv_core::hypervisor::{Error, Result};
 use kvm_bindings::{
     KVM_EXIT_IO_OUT, kvm_run, kvm_run__bindgen_ty_1__bindgen_ty_2 as FailEntry,
     kvm_run__bindgen_ty_1__bindgen_ty_4 as Io, kvm_run__bindgen_ty_1__bindgen_ty_6 as Mmio,
-    kvm_run__bindgen_ty_1__bindgen_ty_13 as Internal,
+    kvm_run__bindgen_ty_1__bindgen_ty_13 as Internal, kvm_run__bindgen_ty_1__bindgen_ty_22 as Undecoded,
 };
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 
@@ -90,6 +90,11 @@ impl RunPage {
         let count = self.u32(REASON + offset_of!(Internal, ndata)).min(16) as usize;
         let data = (0..count).map(|n| self.u64(REASON + offset_of!(Internal, data) + n * 8)).collect();
         (self.u32(REASON + offset_of!(Internal, suberror)), data)
+    }
+
+    /// `KVM_EXIT_ARM_NISV`: the guest-physical address.
+    pub(crate) fn undecoded_address(&self) -> u64 {
+        self.u64(REASON + offset_of!(Undecoded, fault_ipa))
     }
 
     /// `KVM_EXIT_SYSTEM_EVENT`: the kind, first field of its structure.

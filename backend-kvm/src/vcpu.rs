@@ -10,9 +10,9 @@ use hv_core::{
     hypervisor::{Error, Exit, Result, Stop, Vcpu},
 };
 use kvm_bindings::{
-    KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN,
-    KVM_EXIT_SYSTEM_EVENT, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES,
-    KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
+    KVM_EXIT_ARM_NISV, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_IO, KVM_EXIT_MMIO,
+    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_INTERNAL_ERROR_EMULATION,
+    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, KVM_SYSTEM_EVENT_RESET, KVM_SYSTEM_EVENT_SHUTDOWN,
 };
 use kvm_ioctls::VcpuFd;
 
@@ -147,6 +147,11 @@ impl KvmVcpu {
                     self.location()
                 ))
             }
+            KVM_EXIT_ARM_NISV => Stop::Crash(format!(
+                "a load or store at {:#x} of a form that KVM cannot take apart{}",
+                page.undecoded_address(),
+                self.location()
+            )),
             KVM_EXIT_INTERNAL_ERROR => Stop::Crash(self.internal_error()),
             reason => Stop::Crash(format!("KVM exit {reason}, which hv does not know{}", self.location())),
         };

@@ -11,9 +11,8 @@ use kvm_ioctls::VmFd;
 
 use crate::{
     KvmVcpu,
-    arch::{Chips, Guest, Template},
+    arch::{self, Chips, Guest, Lines, Template},
     doorbell::Doorbells,
-    irq::Lines,
     memory::Slots,
 };
 
@@ -23,16 +22,25 @@ pub struct KvmVm {
     /// Shared with the cores: what the guest sees stays mapped while one of them can run.
     slots: Arc<Slots>,
     chips: Chips,
+    lines: Arc<Lines>,
     template: Template,
     vcpus: u32,
 }
 
 impl KvmVm {
     pub(crate) fn new(kvm: &kvm_ioctls::Kvm, plan: &VmPlan<Guest>) -> Result<Self> {
-        let fd = Arc::new(kvm.create_vm().map_err(|error| Error::new("KVM_CREATE_VM", error))?);
-        let chips = Chips::new(&fd)?;
-        let template = Template::new(kvm, plan.vcpus)?;
-        Ok(Self { slots: Arc::new(Slots::new(Arc::clone(&fd))), fd, chips, template, vcpus: plan.vcpus })
+        let fd = Arc::new(arch::create_vm(kvm, plan)?);
+        let chips = Chips::new(&fd, &plan.irq, plan.vcpus)?;
+        let template = Template::new(kvm, &fd, plan.vcpus)?;
+        let lines = Arc::new(Lines::new(Arc::clone(&fd), &plan.irq));
+        Ok(Self {
+            slots: Arc::new(Slots::new(Arc::clone(&fd))),
+            fd,
+            chips,
+            lines,
+            template,
+            vcpus: plan.vcpus,
+        })
     }
 }
 
@@ -59,7 +67,7 @@ impl Vm for KvmVm {
     }
 
     fn seal(&self) -> Result<()> {
-        Ok(())
+        self.chips.seal()
     }
 
     fn reset(&self) -> Result<()> {
@@ -67,7 +75,7 @@ impl Vm for KvmVm {
     }
 
     fn irq_chip(&self) -> Arc<dyn IrqChip> {
-        Arc::new(Lines::new(Arc::clone(&self.fd)))
+        Arc::<Lines>::clone(&self.lines)
     }
 
     fn doorbell_host(&self) -> Arc<dyn DoorbellHost> {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Duration};
 
-use hv_core::devices::uart16550::UartInput;
+use hv_core::devices::uart::UartInput;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, read},

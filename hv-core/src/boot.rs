@@ -3,6 +3,7 @@
 //! Loading writes guest RAM straight from the payload's open files and keeps nothing, so a guest's reboot
 //! loads the same payload again.
 
+pub mod aarch64;
 pub mod console;
 mod elf;
 mod field;
@@ -10,6 +11,7 @@ mod foreign;
 mod initrd;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unpack;
 pub mod x86_64;
 
 use std::{
@@ -22,7 +24,7 @@ use std::{
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
-use crate::memory::GuestRam;
+use crate::{memory::GuestRam, tables::fdt::FdtError};
 
 /// What a guest starts from.
 #[derive(Debug)]
@@ -76,6 +78,9 @@ pub enum BootError {
         /// Bytes of RAM in reach of a kernel that is starting.
         available: u64,
     },
+    /// The device tree cannot be made.
+    #[error(transparent)]
+    DeviceTree(#[from] FdtError),
     /// The guest has no RAM where something must go.
     #[error("cannot write to guest memory: {0}")]
     Ram(#[from] GuestMemoryError),

@@ -2,7 +2,13 @@
 
 pub mod acpi_power;
 pub mod cmos_rtc;
+pub mod gic_v2m;
 pub mod i8042;
+pub mod pl011;
+pub mod pl031;
+pub mod pl061;
+mod primecell;
+pub mod uart;
 pub mod uart16550;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::{
     arch::Arch,
     boot::Payload,
     device::Device,
-    devices::uart16550::UartInput,
+    devices::uart::UartInput,
     hypervisor::{Access, ArchOf, Hypervisor, Vcpu, Vm, VmPlan},
     io::Bell,
     memory::{self, GuestRam},

@@ -1,16 +1,7 @@
-//! What the guest programs share: entry, loads and stores, ports, reports to the suite.
-//!
-//! The suite enters a program in 64-bit mode, all of the first 4 GiB mapped to itself, interrupts off, with one argument.
-#![allow(dead_code, reason = "no program needs all of it")]
+//! The x86_64 part of what the guest programs share: entry in 64-bit mode, loads and stores, halting, MSRs.
 
-use core::{arch::asm, panic::PanicInfo};
+use core::arch::asm;
 
-/// A store of 8 bytes here is a message to the suite.
-pub const REPORT: u64 = 0xd000_0000;
-/// Where the suite plays a device.
-pub const DEVICE: u64 = 0xd000_1000;
-/// What a program reports when it panics.
-pub const PANIC: u64 = 0xdead;
 pub const LAPIC: u64 = 0xfee0_0000;
 pub const IOAPIC: u64 = 0xfec0_0000;
 
@@ -24,10 +15,6 @@ pub fn load<T>(address: u64) -> T {
 pub fn store<T>(address: u64, value: T) {
     // SAFETY: as for `load`; programs do not overwrite themselves.
     unsafe { (address as *mut T).write_volatile(value) }
-}
-
-pub fn report(value: u64) {
-    store(REPORT, value);
 }
 
 pub fn halt() -> ! {
@@ -59,10 +46,4 @@ pub fn write_msr(index: u32, value: u64) {
 
 pub fn enable_lapic() {
     store(LAPIC + 0xf0, 0x1ff_u32);
-}
-
-#[panic_handler]
-fn panic(_: &PanicInfo) -> ! {
-    report(PANIC);
-    halt()
 }

@@ -2,6 +2,7 @@
 
 mod chips;
 mod cpuid;
+mod irq;
 mod msr;
 mod power_on;
 mod probe;
@@ -12,12 +13,13 @@ use std::{arch::x86_64::__cpuid, path::Path};
 pub(crate) use chips::Chips;
 use hv_core::{
     arch::x86_64::Facts,
-    hypervisor::{Error, Result},
+    hypervisor::{Error, Result, VmPlan},
 };
+pub(crate) use irq::Lines;
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 pub(crate) use power_on::{Core, Template};
-pub(crate) use probe::{PORT as PROBE_PORT, ProbeGuest, STEPS as PROBE_STEPS};
+pub(crate) use probe::{ProbeGuest, STEPS as PROBE_STEPS, reported_step};
 pub(crate) use registers::{set_state, state};
 
 pub(crate) type Guest = hv_core::arch::X86_64;
@@ -36,6 +38,12 @@ pub(crate) const REQUIRED: &[(Cap, &str)] = &[
     (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT"),
 ];
 
+/// What helps where there is no `/dev/kvm`.
+pub(crate) const ABSENT: &str = "load the kvm_intel or kvm_amd module, and enable virtualization in the firmware \
+                                 (inside a virtual machine: enable nested virtualization on its host)";
+/// What helps where nothing is behind `/dev/kvm`.
+pub(crate) const DISABLED: &str = "enable virtualization (Intel VT-x, AMD-V) in the firmware";
+
 /// APIC ids are 8 bits wide where an IOAPIC must reach them, and 255 means all.
 const MOST_VCPUS: usize = 255;
 
@@ -45,6 +53,11 @@ pub(crate) fn facts(kvm: &Kvm) -> Result<Facts> {
         max_vcpus: u32::try_from(kvm.get_max_vcpus().min(MOST_VCPUS)).unwrap_or(1),
         physical_address_bits: cpuid::physical_address_bits(&supported),
     })
+}
+
+/// An empty machine.
+pub(crate) fn create_vm(kvm: &Kvm, _: &VmPlan<Guest>) -> Result<VmFd> {
+    kvm.create_vm().map_err(|error| Error::new("KVM_CREATE_VM", error))
 }
 
 /// Whether the processor has VMX or SVM and KVM's module for it is there.

@@ -4,7 +4,7 @@ use std::{io, os::fd::OwnedFd, thread, time::Duration};
 
 use hv_core::{
     chardev::{ConsoleMerge, Input, Output, Port},
-    devices::uart16550::UartInput,
+    devices::uart::UartInput,
 };
 
 use super::{Order, Ring};

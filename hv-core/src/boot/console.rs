@@ -5,7 +5,7 @@ use std::{fs::File, io::Read, path::Path};
 use memchr::memmem;
 
 use super::{
-    PayloadFile,
+    PayloadFile, aarch64,
     elf::{self, Elf},
 };
 use crate::virtio::Transport;
@@ -21,6 +21,8 @@ pub enum ConsoleDriver {
     Unknown,
 }
 
+/// What is read to know a kernel by.
+const HEAD: usize = 64;
 /// Read at a time: fits the second-level cache.
 const CHUNK: usize = 128 << 10;
 /// A distribution's kernel configuration has some 300 KiB.
@@ -28,30 +30,55 @@ const MOST_CONFIGURATION: u64 = 4 << 20;
 
 /// Which console driver `kernel` has built in.
 ///
-/// An ELF kernel is searched for the names its drivers register under; beside a packed one the configuration is
-/// read: `config-VERSION` for `vmlinuz-VERSION`, else `config`.
+/// An ELF kernel is searched for the names its drivers register under; beside another one the configuration is
+/// read: `config-VERSION` for `vmlinuz-VERSION`, else `config`. An arm64 Image without one is searched, too.
 pub fn console_driver(kernel: &PayloadFile, transport: Transport) -> ConsoleDriver {
-    if kernel.read(0, elf::MAGIC.len()).is_ok_and(|head| head == elf::MAGIC) {
-        return search(kernel, transport).unwrap_or(ConsoleDriver::Unknown);
-    }
-    configuration(&kernel.path).map_or(ConsoleDriver::Unknown, |text| configured(&text, transport))
+    let head = kernel.read(0, HEAD).unwrap_or_default();
+    let found = if head.starts_with(elf::MAGIC) {
+        search_elf(kernel, transport)
+    } else {
+        let configured = configuration(&kernel.path).map(|text| configured(&text, transport));
+        let is_image = aarch64::is_image(&head);
+        configured.or_else(|| is_image.then(|| search_image(kernel, transport)).flatten())
+    };
+    found.unwrap_or(ConsoleDriver::Unknown)
 }
 
+// The names of drivers: drivers/char/virtio_console.c (its device class), drivers/virtio,
+// drivers/pci/controller/pci-host-generic.c.
+const CONSOLE: &[u8] = b"virtio-ports\0";
+const VIRTIO_PCI: &[u8] = b"virtio-pci\0";
+const VIRTIO_MMIO: &[u8] = b"virtio-mmio\0";
+const PCI_HOST: &[u8] = b"pci-host-generic\0";
+
 /// Searches `.rodata`, or all segments of a kernel without section headers.
-fn search(kernel: &PayloadFile, transport: Transport) -> Option<ConsoleDriver> {
+fn search_elf(kernel: &PayloadFile, transport: Transport) -> Option<ConsoleDriver> {
     let elf = Elf::read(kernel, elf::X86_64).ok()?;
     let ranges = match elf.section(kernel, ".rodata") {
         Some(section) => vec![section],
         None => elf.segments.iter().map(|segment| (segment.offset, segment.file_size)).collect(),
     };
-    let bus: &[u8] = match transport {
-        Transport::Pci => b"virtio-pci\0",
-        Transport::Mmio => b"virtio-mmio\0",
+    let bus = match transport {
+        Transport::Pci => VIRTIO_PCI,
+        Transport::Mmio => VIRTIO_MMIO,
     };
-    // drivers/char/virtio_console.c: the name of its device class.
-    let mut wanted = vec![memmem::Finder::new(b"virtio-ports\0"), memmem::Finder::new(bus)];
+    search(kernel, &ranges, &[CONSOLE, bus])
+}
+
+/// Searches all of an arm64 Image, which has no sections.
+fn search_image(kernel: &PayloadFile, transport: Transport) -> Option<ConsoleDriver> {
+    let names: &[&[u8]] = match transport {
+        Transport::Pci => &[CONSOLE, VIRTIO_PCI, PCI_HOST],
+        Transport::Mmio => &[CONSOLE, VIRTIO_MMIO],
+    };
+    search(kernel, &[(0, kernel.size().ok()?)], names)
+}
+
+/// Searches `ranges` (offset and size) of the file for all of `names`.
+fn search(kernel: &PayloadFile, ranges: &[(u64, u64)], names: &[&[u8]]) -> Option<ConsoleDriver> {
+    let mut wanted: Vec<_> = names.iter().map(memmem::Finder::new).collect();
     let mut chunk = vec![0; CHUNK];
-    for (start, size) in ranges {
+    for &(start, size) in ranges {
         let end = start.saturating_add(size);
         let mut offset = start;
         while offset < end {
@@ -87,12 +114,15 @@ fn configuration(path: &Path) -> Option<String> {
 }
 
 fn configured(text: &str, transport: Transport) -> ConsoleDriver {
-    let bus = match transport {
-        Transport::Pci => "CONFIG_VIRTIO_PCI=y",
-        Transport::Mmio => "CONFIG_VIRTIO_MMIO=y",
-    };
     let has = |option: &str| text.lines().any(|line| line == option);
-    if has("CONFIG_VIRTIO_CONSOLE=y") && has(bus) { ConsoleDriver::Virtio } else { ConsoleDriver::Uart }
+    let bus = match transport {
+        // On a PC the host bridge needs no driver.
+        Transport::Pci => {
+            has("CONFIG_VIRTIO_PCI=y") && (!has("CONFIG_ARM64=y") || has("CONFIG_PCI_HOST_GENERIC=y"))
+        }
+        Transport::Mmio => has("CONFIG_VIRTIO_MMIO=y"),
+    };
+    if has("CONFIG_VIRTIO_CONSOLE=y") && bus { ConsoleDriver::Virtio } else { ConsoleDriver::Uart }
 }
 
 #[cfg(test)]

@@ -168,19 +168,9 @@ fn check_header(header: &[u8], machine: u16) -> Result<(), String> {
     let class = (header.get(4), header.get(5));
     let (kind, for_machine) = (field::u16(header, 0x10), field::u16(header, 0x12));
     if class != (Some(&CLASS_64), Some(&LITTLE_ENDIAN)) || for_machine != Some(machine) {
-        let architecture = match for_machine {
-            Some(3) => "32-bit x86",
-            Some(8) | Some(0x0800) => "MIPS",
-            Some(20) | Some(21) => "PowerPC",
-            Some(22) => "s390",
-            Some(40) => "32-bit Arm",
-            Some(62) => "x86_64",
-            Some(183) => "arm64",
-            Some(243) => "RISC-V",
-            _ => "another architecture",
-        };
         return Err(format!(
-            "is an ELF file for {architecture}: give a kernel for this machine's architecture"
+            "is an ELF file for {}: give a kernel for this machine's architecture",
+            architecture(header)
         ));
     }
     match kind {
@@ -191,5 +181,20 @@ fn check_header(header: &[u8], machine: u16) -> Result<(), String> {
         Some(3) => Err("is a program or library and no kernel: give a bzImage or vmlinux".to_owned()),
         Some(4) => Err("is a core dump and no kernel: give a bzImage or vmlinux".to_owned()),
         _ => Err("is an ELF file of unknown type and no kernel: give a bzImage or vmlinux".to_owned()),
+    }
+}
+
+/// The architecture that the ELF file is for that begins with `header`.
+pub(super) fn architecture(header: &[u8]) -> &'static str {
+    match field::u16(header, 0x12) {
+        Some(3) => "32-bit x86",
+        Some(8) | Some(0x0800) => "MIPS",
+        Some(20) | Some(21) => "PowerPC",
+        Some(22) => "s390",
+        Some(40) => "32-bit Arm",
+        Some(62) => "x86_64",
+        Some(183) => "arm64",
+        Some(243) => "RISC-V",
+        _ => "another architecture",
     }
 }

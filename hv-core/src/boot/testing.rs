@@ -120,3 +120,48 @@ pub(crate) fn vmlinux() -> Vec<u8> {
     ];
     elf(ENTRY, &segments)
 }
+
+/// Bytes that [`arm64_image`] takes in memory.
+pub(crate) const ARM64_SIZE: u64 = 0x4_0000;
+
+/// A little-endian arm64 Image with an EFI stub, whose one section is a pattern.
+pub(crate) fn arm64_image() -> Vec<u8> {
+    const PE: u32 = 0x40;
+    let mut image = vec![0; 0x1000];
+    put(&mut image, 0, b"MZ");
+    put(&mut image, 0x10, &ARM64_SIZE.to_le_bytes());
+    put(&mut image, 0x18, &[0b1010]);
+    put(&mut image, 0x38, b"ARM\x64");
+    put(&mut image, 0x3c, &PE.to_le_bytes());
+    put(&mut image, 0x40, b"PE\0\0\x64\xaa\x01\0");
+    put(&mut image, 0x54, &160_u16.to_le_bytes());
+    put(&mut image, 0xf8 + 16, &[0x1_0000_u32, 0x1000].map(u32::to_le_bytes).concat());
+    image.extend(pattern(0x1_0000));
+    image
+}
+
+/// `bytes` packed by gzip.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+/// `bytes` packed by zstd.
+pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
+}
+
+/// An EFI zboot program for arm64 with `payload`, packed by `method`.
+pub(crate) fn zboot(method: &str, payload: &[u8]) -> Vec<u8> {
+    const OFFSET: u32 = 0x400;
+    let mut image = vec![0; OFFSET as usize];
+    put(&mut image, 0, b"MZ\0\0zimg");
+    put(&mut image, 8, &[OFFSET, payload.len().try_into().unwrap()].map(u32::to_le_bytes).concat());
+    put(&mut image, 24, method.as_bytes());
+    put(&mut image, 0x38, &0x8182_23cd_u32.to_le_bytes());
+    image.extend(payload);
+    // The size of what is packed, and the program's own sections.
+    image.extend([0x55; 100]);
+    image
+}

@@ -148,7 +148,7 @@ fn inspect(file: &PayloadFile, protocol: Option<Protocol>) -> Result<Kernel, Boo
     } else if bzimage::is_one(&head) {
         bzimage::inspect(file, size, &head, protocol)
     } else {
-        Err(file.error(foreign::describe(&head)))
+        Err(file.error(foreign::explain(file, &head, foreign::X86_64)))
     }
 }
 

@@ -33,7 +33,8 @@ pub trait Vcpu {
     /// The host refuses a value.
     fn set_state(&mut self, state: &<Self::Arch as Arch>::CpuState) -> Result<()>;
 
-    /// Puts the core, with its local interrupt controller and timers, back to its state at power-on.
+    /// Puts the core with its timers back to its state at power-on, and its local interrupt controller, if
+    /// [`Vm::reset`](super::Vm::reset) does not. A reset of the machine is that first, then this on each core.
     ///
     /// # Errors
     /// The host refuses.

@@ -48,8 +48,8 @@ pub trait Vm: Send + Sync + 'static {
     /// The host refuses.
     fn seal(&self) -> Result<()>;
 
-    /// Puts interrupt controllers and timers that belong to no core back to their state at power-on.
-    /// Only while no core runs.
+    /// Puts interrupt controllers and timers that belong to no core back to their state at power-on, and those of cores
+    /// where the host has them together. Only while no core runs.
     ///
     /// # Errors
     /// The host refuses.

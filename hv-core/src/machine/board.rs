@@ -1,5 +1,6 @@
 //! `Board`: what one architecture must answer for its machines; `Kit`: what it builds them with.
 
+pub mod aarch64;
 pub mod x86_64;
 
 use std::{collections::BTreeMap, io::Write, sync::Arc, time::SystemTime};
@@ -12,7 +13,7 @@ use crate::{
     boot::Payload,
     bus::Bus,
     device::Device,
-    devices::{PowerEvents, uart16550::UartInput},
+    devices::{PowerEvents, uart::UartInput},
     irq::{IrqChip, IrqLine, SharedLine},
     memory::{GuestRam, RamLayout},
     virtio::{Surroundings, VirtioDevice},

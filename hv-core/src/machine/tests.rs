@@ -1,5 +1,6 @@
 //! The x86_64 machine as a whole, on scripted cores and by a test's hand.
 
+mod aarch64;
 mod ends;
 mod failures;
 mod layout;

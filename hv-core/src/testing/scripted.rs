@@ -1,4 +1,4 @@
-//! A backend without hardware: x86_64 cores that follow a script of accesses instead of running code.
+//! A backend without hardware: cores of either architecture that follow a script of accesses instead of running code.
 //!
 //! The accesses take the way of a real guest's: to RAM that is mapped, to a watched doorbell, or out as an exit.
 
@@ -8,7 +8,7 @@ mod vm;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,10 +18,7 @@ pub use vm::ScriptedVm;
 
 use super::{RecordingChip, SoftDoorbells};
 use crate::{
-    arch::{
-        X86_64,
-        x86_64::{CpuState, Facts},
-    },
+    arch::{Aarch64, Arch, X86_64, aarch64, x86_64},
     hypervisor::{Error, Hypervisor, Result, VmPlan},
     irq::Msi,
 };
@@ -58,26 +55,55 @@ pub enum Step {
 /// [`Hand`] says. A reset of a core that has not run yet changes nothing.
 pub type Script = Vec<Vec<Step>>;
 
-/// A host that runs scripted cores. All clones are the same host.
+/// An architecture whose cores can follow a script.
+pub trait ScriptedArch: Arch<Facts: fmt::Debug, CpuState: Default + fmt::Debug> {
+    /// What a host says of itself unless a test has it say something else.
+    fn facts() -> Self::Facts;
+    /// A guest's code has changed the registers.
+    fn disturb(state: &mut Self::CpuState);
+}
+
+impl ScriptedArch for X86_64 {
+    fn facts() -> x86_64::Facts {
+        x86_64::Facts { max_vcpus: 64, physical_address_bits: 46 }
+    }
+
+    fn disturb(state: &mut x86_64::CpuState) {
+        state.rip = !state.rip;
+    }
+}
+
+impl ScriptedArch for Aarch64 {
+    fn facts() -> aarch64::Facts {
+        aarch64::Facts { max_vcpus: 64, physical_address_bits: 40 }
+    }
+
+    fn disturb(state: &mut aarch64::CpuState) {
+        state.pc = !state.pc;
+    }
+}
+
+/// A host that runs scripted cores. All clones are the same host. Cores that an architecture keeps switched off until
+/// another starts them run like the first.
 #[derive(Debug, Clone)]
-pub struct Scripted {
+pub struct Scripted<A: ScriptedArch = X86_64> {
     scripts: Vec<Script>,
     /// What it says of itself.
-    pub facts: Facts,
+    pub facts: A::Facts,
     /// Where all interrupts go.
     pub chip: Arc<RecordingChip>,
     /// Who watches doorbells.
     pub doorbells: SoftDoorbells,
     hands: Arc<Hands>,
     refusals: Arc<Mutex<BTreeSet<(&'static str, u32)>>>,
-    starts: Arc<Mutex<BTreeMap<u32, Vec<CpuState>>>>,
+    starts: Arc<Mutex<BTreeMap<u32, Vec<A::CpuState>>>>,
 }
 
-impl Default for Scripted {
+impl<A: ScriptedArch> Default for Scripted<A> {
     fn default() -> Self {
         Self {
             scripts: Vec::new(),
-            facts: Facts { max_vcpus: 64, physical_address_bits: 46 },
+            facts: A::facts(),
             chip: Arc::default(),
             doorbells: SoftDoorbells::default(),
             hands: Arc::default(),
@@ -87,7 +113,7 @@ impl Default for Scripted {
     }
 }
 
-impl Scripted {
+impl<A: ScriptedArch> Scripted<A> {
     /// A host whose cores follow `scripts`, in the order of their numbers; further cores have nothing to do.
     pub fn new(scripts: Vec<Script>) -> Self {
         Self { scripts, ..Self::default() }
@@ -104,7 +130,7 @@ impl Scripted {
     }
 
     /// The registers with which core `index` began to run, after each power-on or reset.
-    pub fn starts(&self, index: u32) -> Vec<CpuState> {
+    pub fn starts(&self, index: u32) -> Vec<A::CpuState> {
         lock(&self.starts).get(&index).cloned().unwrap_or_default()
     }
 
@@ -115,7 +141,7 @@ impl Scripted {
         Ok(())
     }
 
-    fn note_start(&self, index: u32, state: &CpuState) {
+    fn note_start(&self, index: u32, state: &A::CpuState) {
         lock(&self.starts).entry(index).or_default().push(state.clone());
     }
 }
@@ -124,19 +150,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Hypervisor for Scripted {
-    type Vm = ScriptedVm;
+impl<A: ScriptedArch> Hypervisor for Scripted<A> {
+    type Vm = ScriptedVm<A>;
 
     /// A host all of whose cores halt.
     fn open() -> Result<Self> {
         Ok(Self::default())
     }
 
-    fn facts(&self) -> Result<Facts> {
+    fn facts(&self) -> Result<A::Facts> {
         Ok(self.facts.clone())
     }
 
-    fn create_vm(&self, plan: &VmPlan<X86_64>) -> Result<ScriptedVm> {
+    fn create_vm(&self, plan: &VmPlan<A>) -> Result<ScriptedVm<A>> {
         Ok(ScriptedVm::new(self.clone(), plan.vcpus))
     }
 }

@@ -22,6 +22,10 @@ pub enum Needs {
     Little,
     /// A host that runs stock guests: interrupts, timers, any instruction.
     Full,
+    /// A backend that reads instructions whose access the processor does not describe.
+    Decoder,
+    /// A processor that says whether a load extends the sign.
+    Signs,
 }
 
 enum Outcome {
@@ -38,12 +42,14 @@ impl Case {
     }
 
     fn outcome(&self, host: &Host) -> Outcome {
-        match (host, self.needs) {
-            (Host::Missing(reason), _) | (Host::Partial(reason), Needs::Full) => {
-                Outcome::Skipped(reason.clone())
+        let reason = match (host, self.needs) {
+            (Host::Missing(reason), _) | (Host::Partial(reason), Needs::Full) => Some(reason),
+            (Host::Lacks(lacks), needs) => {
+                lacks.iter().find(|(lack, _)| *lack == needs).map(|(_, reason)| reason)
             }
-            _ => self.attempt(),
-        }
+            _ => None,
+        };
+        reason.map_or_else(|| self.attempt(), |reason| Outcome::Skipped(reason.clone()))
     }
 
     fn attempt(&self) -> Outcome {

@@ -3,6 +3,7 @@
 //! A backend's `tests/conformance.rs` calls [`run`]. A case that the host cannot run is reported as skipped, with
 //! the reason. The output is that of `cargo test`, so that the same eyes and scripts read it.
 
+mod aarch64;
 mod cases;
 mod harness;
 mod rig;
@@ -19,6 +20,8 @@ pub use rig::{Program, Programs};
 pub enum Host {
     /// It runs any guest.
     Full,
+    /// It runs any guest that does without some things; says why it lacks each.
+    Lacks(Vec<(Needs, String)>),
     /// It runs some guests; says what it lacks.
     Partial(String),
     /// It runs none; says why.

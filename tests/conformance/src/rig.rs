@@ -17,7 +17,9 @@ pub(crate) const DEVICE: u64 = 0xd000_1000;
 /// What a program reports when it panics.
 const PANIC: u64 = 0xdead;
 /// RAM from address 0 on.
-pub(crate) const RAM: usize = 2 << 20;
+pub(crate) const RAM: u64 = 2 << 20;
+/// The largest page of any host: regions are multiples of it.
+pub(crate) const PAGE: u64 = 16 << 10;
 
 /// The guest programs that each architecture has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,6 @@ pub enum Program {
     Store,
     Spin,
     Halt,
-    Fault,
 }
 
 /// What the suite must know of an architecture.
@@ -72,10 +73,17 @@ where
         Self { vm, ram, _hypervisor: PhantomData }
     }
 
+    /// A machine with one core, at power-on.
+    pub(crate) fn single() -> (Self, VcpuOf<H>) {
+        let rig = Self::new(1);
+        let vcpu = rig.vm.create_vcpu(0).unwrap();
+        rig.vm.seal().unwrap();
+        (rig, vcpu)
+    }
+
     /// A machine with one core that is about to enter `program`.
     pub(crate) fn with(program: Program, argument: u64) -> (Self, VcpuOf<H>) {
-        let rig = Self::new(1);
-        let mut vcpu = rig.vm.create_vcpu(0).unwrap();
+        let (rig, mut vcpu) = Self::single();
         rig.enter(&mut vcpu, ArchOf::<H>::image(program), argument);
         (rig, vcpu)
     }
@@ -87,13 +95,14 @@ where
 }
 
 /// RAM at `base`.
-pub(crate) fn region(base: u64, size: usize) -> Arc<Region> {
+pub(crate) fn region(base: u64, size: u64) -> Arc<Region> {
+    let size = size.try_into().unwrap();
     Arc::new(Region::from_range(GuestAddress(base), size, None).unwrap())
 }
 
 /// RAM at `base` that begins with `value`.
 pub(crate) fn region_with(base: u64, value: u64) -> Arc<Region> {
-    let region = region(base, 0x1000);
+    let region = region(base, PAGE);
     region.write_obj(value, MemoryRegionAddress(0)).unwrap();
     region
 }

@@ -42,7 +42,6 @@ impl Programs for X86_64 {
             Program::Store => image!("store"),
             Program::Spin => image!("spin"),
             Program::Halt => image!("halt"),
-            Program::Fault => image!("fault"),
         }
     }
 

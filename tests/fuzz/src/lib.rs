@@ -8,6 +8,10 @@
 //! | [`virtio_pci`] | the same over configuration space and BAR | the same; configuration space after a reset is that of power-on |
 //! | [`pci`] | ECAM and 0xcf8 accesses, BARs, MSI-X, INTx | accesses stay within BARs, BARs within windows; devices know where they are; no message when off; identity stays |
 //! | [`uart`] | register accesses, input | only stored bytes are transmitted; raised means pending; input is bounded |
+//! | [`pl011`] | register accesses, input | the same; the line is the masked status; reading empties the port |
+//! | [`pl031`] | register accesses, host time | the clock keeps its distance to the host's; the line is the masked status |
+//! | [`pl061`] | register accesses, button | no press is lost, the button comes up when seen; the line is the masked status |
+//! | [`gic_v2m`] | register accesses | a store of one of the frame's SPIs is a message, nothing else is |
 //! | [`cmos`] | register accesses, host time | the clock shows a date of the calendar |
 //! | [`i8042`] | register accesses | a reset only if asked for; reading empties the buffer |
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
@@ -33,12 +37,16 @@ mod console_detection;
 mod console_merge;
 mod cores;
 mod elf;
+mod gic_v2m;
 mod i8042;
 mod input;
 mod instruction;
 mod kernels;
 mod payload;
 mod pci;
+mod pl011;
+mod pl031;
+mod pl061;
 mod psci;
 mod pvh;
 mod ram;
@@ -62,9 +70,13 @@ pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
 pub use elf::elf;
+pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
 pub use instruction::instruction;
 pub use pci::pci;
+pub use pl011::pl011;
+pub use pl031::pl031;
+pub use pl061::pl061;
 pub use psci::psci;
 pub use pvh::pvh;
 pub use syndrome::syndrome;

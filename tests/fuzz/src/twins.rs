@@ -44,6 +44,14 @@ impl Access {
         }
     }
 
+    /// Mostly of one of `registers` instead, where the window holds many more places than registers.
+    pub(crate) fn near(mut self, input: &mut crate::Input<'_>, registers: &[u64]) -> Self {
+        if input.u8() & 3 != 0 {
+            self.offset = input.choose(registers);
+        }
+        self
+    }
+
     /// Plays it on both devices; the answer if it is a load.
     pub(crate) fn play(&self, one: &dyn BusDevice, two: &dyn BusDevice) -> Option<Vec<u8>> {
         let Self { offset, width, store } = self;

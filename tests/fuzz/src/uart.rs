@@ -3,7 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use hv_core::{
-    devices::uart16550::{INPUT_LIMIT, Uart16550, WINDOW},
+    devices::{
+        uart::INPUT_LIMIT,
+        uart16550::{Uart16550, WINDOW},
+    },
     irq::IrqLine,
     testing::RecordingChip,
 };

@@ -2,7 +2,7 @@
 //! The argument goes to `IA32_APIC_BASE` last: it may take the local APIC out of memory.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::asm;
 use guest::{LAPIC, store};

@@ -1,7 +1,7 @@
 //! Reports EAX:EBX and ECX:EDX of the CPUID leaf (low half of the argument) and subleaf (high half).
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::x86_64::__cpuid_count;
 

@@ -1,7 +1,7 @@
 //! Faults without an interrupt descriptor table: a triple fault.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::asm;
 

@@ -1,7 +1,7 @@
 //! Reports each interrupt on vectors 0x30 and 0x31, then ends it. The argument is what goes to the IOAPIC's pin 20.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::{asm, global_asm};
 use guest::{IOAPIC, LAPIC, REPORT, store};

@@ -1,7 +1,7 @@
 //! Loads 8 bytes from its argument, forever, and reports them. The load goes to RAX.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 
 #[unsafe(no_mangle)]

@@ -1,7 +1,7 @@
 //! OUT and IN of each width at port 0x10; reports what was read. Then OUTS and INS of each width, repeated.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::asm;
 use guest::{load, report};

@@ -1,7 +1,7 @@
 //! Reports what `change` changes, in the order of `POWER_ON` in the suite.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::asm;
 use guest::{LAPIC, load, report};

@@ -1,7 +1,7 @@
 //! Starts all other cores by INIT and two SIPIs. Each writes its APIC id, from CPUID, to port 0x12 and halts.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use core::arch::global_asm;
 use guest::{LAPIC, store};

@@ -1,6 +1,9 @@
 //! `Chips`: the interrupt controllers and the timer of the PC, emulated in the host's kernel.
 
-use hv_core::hypervisor::{Error, Result};
+use hv_core::{
+    arch::x86_64::IrqPlan,
+    hypervisor::{Error, Result},
+};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_irqchip,
     kvm_pit_config, kvm_pit_state2,
@@ -20,7 +23,7 @@ pub(crate) struct Chips {
 
 impl Chips {
     /// Puts them into `vm`. Before its first core.
-    pub(crate) fn new(vm: &VmFd) -> Result<Self> {
+    pub(crate) fn new(vm: &VmFd, _: &IrqPlan, _: u32) -> Result<Self> {
         vm.set_identity_map_address(IDENTITY_MAP)
             .map_err(|error| Error::new("KVM_SET_IDENTITY_MAP_ADDR", error))?;
         vm.set_tss_address(TASK_STATE).map_err(|error| Error::new("KVM_SET_TSS_ADDR", error))?;
@@ -36,6 +39,16 @@ impl Chips {
         let interrupts =
             [chip(KVM_IRQCHIP_PIC_MASTER)?, chip(KVM_IRQCHIP_PIC_SLAVE)?, chip(KVM_IRQCHIP_IOAPIC)?];
         Ok(Self { interrupts, timer })
+    }
+
+    /// There is nothing to do once all cores exist.
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "other architectures' have something to do"
+    )]
+    pub(crate) fn seal(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Back to power-on.

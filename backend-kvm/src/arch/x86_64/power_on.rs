@@ -8,7 +8,7 @@ use kvm_bindings::{
     CpuId, kvm_cpuid_entry2, kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs,
     kvm_sregs, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
 
 use super::{
     cpuid::{self, Place},
@@ -46,7 +46,7 @@ pub(crate) struct Core {
 }
 
 impl Template {
-    pub(crate) fn new(kvm: &Kvm, vcpus: u32) -> Result<Self> {
+    pub(crate) fn new(kvm: &Kvm, _: &VmFd, vcpus: u32) -> Result<Self> {
         let saved = kvm.get_msr_index_list().map_err(|error| Error::new("KVM_GET_MSR_INDEX_LIST", error))?;
         let largest = usize::try_from(kvm.check_extension_int(Cap::Xsave2)).unwrap_or(usize::MAX);
         Ok(Self {

@@ -4,16 +4,24 @@ use std::{io, sync::Arc};
 
 use hv_core::{
     arch::x86_64::{CpuState, DescriptorTable, GeneralRegisters, IrqPlan, Segment, Segments},
-    hypervisor::{Access, Error, Hypervisor, Region, Result, Vcpu, Vm, VmPlan},
+    hypervisor::{Access, Error, Exit, Hypervisor, Region, Result, Vcpu, Vm, VmPlan},
 };
 use vm_memory::{Bytes, GuestAddress, MemoryRegionAddress};
 
 use crate::{Kvm, KvmVcpu, KvmVm};
 
 /// Where the guest writes the number of each step that it did.
-pub(crate) const PORT: u16 = 0xf4;
+const PORT: u16 = 0xf4;
 /// What the steps are.
 pub(crate) const STEPS: &[&str] = &["CMPXCHG16B", "the interrupt of a timer"];
+
+/// The number of the step that the guest reports.
+pub(crate) fn reported_step(exit: &Exit<'_>) -> Option<u8> {
+    match exit {
+        Exit::PioWrite { port: PORT, data: [step] } => Some(*step),
+        _ => None,
+    }
+}
 
 /// A guest of a few instructions, ready to run.
 pub(crate) struct ProbeGuest {

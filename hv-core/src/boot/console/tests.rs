@@ -1,7 +1,7 @@
 //! Which console driver kernels and configurations show.
 
 use super::*;
-use crate::boot::testing::{bzimage, elf, file, kernel, load};
+use crate::boot::testing::{arm64_image, bzimage, elf, file, gzip, kernel, load};
 
 const BOTH: &[u8] = b"virtio-ports\0...virtio-pci\0";
 
@@ -54,4 +54,26 @@ fn a_packed_kernel_is_known_by_the_configuration_beside_it() {
     assert_eq!(beside("config-1.3", built_in, "vmlinuz"), ConsoleDriver::Unknown);
     assert_eq!(beside("config", "[core]\n  bare = false\n", "vmlinuz"), ConsoleDriver::Unknown);
     assert_eq!(console_driver(&kernel(&bzimage()), Transport::Pci), ConsoleDriver::Unknown);
+}
+
+#[test]
+fn an_arm64_image_shows_its_drivers() {
+    let driver = |names: &[u8], transport| {
+        console_driver(&kernel(&[arm64_image(), names.to_vec()].concat()), transport)
+    };
+    let all = b"virtio-ports\0...virtio-pci\0pci-host-generic\0";
+    assert_eq!(driver(all, Transport::Pci), ConsoleDriver::Virtio);
+    assert_eq!(driver(all, Transport::Mmio), ConsoleDriver::Uart);
+    assert_eq!(driver(BOTH, Transport::Pci), ConsoleDriver::Uart, "without a driver of the host bridge");
+    assert_eq!(driver(b"virtio-ports\0virtio-mmio\0", Transport::Mmio), ConsoleDriver::Virtio);
+    let packed = gzip(&[arm64_image(), all.to_vec()].concat());
+    assert_eq!(console_driver(&kernel(&packed), Transport::Pci), ConsoleDriver::Unknown);
+}
+
+#[test]
+fn an_arm64_kernel_is_known_by_the_configuration_beside_it() {
+    let text = "#\nCONFIG_ARM64=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_VIRTIO_CONSOLE=y\n";
+    assert_eq!(beside("config-1.2", text, "vmlinuz"), ConsoleDriver::Uart);
+    let text = format!("{text}CONFIG_PCI_HOST_GENERIC=y\n");
+    assert_eq!(beside("config-1.2", &text, "vmlinuz"), ConsoleDriver::Virtio);
 }

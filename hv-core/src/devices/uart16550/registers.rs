@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::INPUT_LIMIT;
+use crate::devices::uart::{Arriving, UartRegisters};
 
 const FIFO_DEPTH: usize = 16;
 
@@ -47,7 +47,7 @@ const MSR_TRAILING_RI: u8 = 1 << 2;
 /// The register file, the receiver and what waits on the line before it.
 pub(super) struct Registers {
     /// Sent by the other end, not yet received.
-    arriving: VecDeque<u8>,
+    arriving: Arriving,
     receiver: VecDeque<u8>,
     divisor: [u8; 2],
     interrupt_enable: u8,
@@ -64,7 +64,7 @@ pub(super) struct Registers {
 impl Default for Registers {
     fn default() -> Self {
         Self {
-            arriving: VecDeque::new(),
+            arriving: Arriving::default(),
             receiver: VecDeque::with_capacity(FIFO_DEPTH),
             // 9600 baud
             divisor: [12, 0],
@@ -80,29 +80,31 @@ impl Default for Registers {
     }
 }
 
+impl UartRegisters for Registers {
+    fn arriving(&mut self) -> &mut Arriving {
+        &mut self.arriving
+    }
+
+    /// The other end sends while this one says that it is ready (DTR), and the receiver has room. A driver that is
+    /// still trying out the chip has not said so, and loses nothing.
+    fn receive(&mut self) {
+        if self.loopback() || self.modem_control & MCR_DTR == 0 {
+            return;
+        }
+        let free = self.receiver_depth().saturating_sub(self.receiver.len());
+        self.receiver.extend(self.arriving.take(free));
+    }
+
+    fn interrupts(&self) -> bool {
+        let connected = self.modem_control & (MCR_OUT2 | MCR_LOOPBACK) == MCR_OUT2;
+        connected && self.cause() != IIR_NONE
+    }
+}
+
 impl Registers {
     /// Master reset. What still waits on the line does not know of it.
     pub(super) fn reset(&mut self) {
         *self = Self { arriving: std::mem::take(&mut self.arriving), ..Self::default() };
-    }
-
-    /// Bytes that may still be sent.
-    pub(super) fn room(&self) -> usize {
-        INPUT_LIMIT.saturating_sub(self.arriving.len())
-    }
-
-    /// Takes bytes from the other end, as many as there is room for.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(self.room());
-        self.arriving.extend(bytes.iter().take(taken));
-        self.receive();
-        taken
-    }
-
-    /// Whether the interrupt output is high.
-    pub(super) fn interrupts(&self) -> bool {
-        let connected = self.modem_control & (MCR_OUT2 | MCR_LOOPBACK) == MCR_OUT2;
-        connected && self.cause() != IIR_NONE
     }
 
     /// A load of the register at `offset`.
@@ -156,16 +158,6 @@ impl Registers {
 
     fn receiver_depth(&self) -> usize {
         if self.fifos() { FIFO_DEPTH } else { 1 }
-    }
-
-    /// The other end sends while this one says that it is ready (DTR), and the receiver has room. A driver that is
-    /// still trying out the chip has not said so, and loses nothing.
-    fn receive(&mut self) {
-        if self.loopback() || self.modem_control & MCR_DTR == 0 {
-            return;
-        }
-        let free = self.receiver_depth().saturating_sub(self.receiver.len()).min(self.arriving.len());
-        self.receiver.extend(self.arriving.drain(..free));
     }
 
     fn transmit(&mut self, value: u8) -> Option<u8> {

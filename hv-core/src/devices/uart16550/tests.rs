@@ -1,11 +1,22 @@
 //! Tests of the UART.
 
-use std::{io, sync::atomic::AtomicUsize, sync::atomic::Ordering, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::devices::testing::{Level, Written, accesses, play};
+use crate::devices::{
+    testing::{Level, Written, accesses, play},
+    uart::INPUT_LIMIT,
+};
 
 /// Offsets: data, interrupt enable, interrupt identification and FIFO control, line control, modem control, line
 /// status, modem status, scratch.

@@ -72,7 +72,7 @@ impl io::Write for Broken {
 
 #[test]
 fn a_panic_on_a_cores_thread_is_a_crash_and_not_a_hang() {
-    let host = Scripted::new(vec![vec![], vec![vec![say(b'x')]]]);
+    let host: Scripted = Scripted::new(vec![vec![], vec![vec![say(b'x')]]]);
     let mut events = EventLoop::new().unwrap();
     let config = config(Transport::Pci, 3);
     let mut machine = Machine::assemble(&host, &config, parts(Broken, Vec::new()), events.bell(0)).unwrap();

@@ -17,7 +17,7 @@ fn numbers_of_vcpus() {
         let expected = format!("{cpus} vCPUs are not possible here: give 1 to 64 by --cpus");
         assert_eq!(refused_size(cpus, 64 * MIB), expected);
     }
-    let mut host = Scripted::default();
+    let mut host: Scripted = Scripted::default();
     host.facts.max_vcpus = 8;
     let many = refused(host, &config(Transport::Pci, 9), Vec::new());
     assert_eq!(many, "9 vCPUs are not possible here: give 1 to 8 by --cpus");
@@ -46,7 +46,7 @@ fn sizes_of_memory() {
 #[test]
 fn widths_of_addresses() {
     let host = |bits| {
-        let mut host = Scripted::default();
+        let mut host: Scripted = Scripted::default();
         host.facts.physical_address_bits = bits;
         host
     };

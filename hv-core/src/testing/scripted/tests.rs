@@ -107,3 +107,22 @@ fn a_core_is_made_once_and_all_before_the_seal() {
     let _second = vm.create_vcpu(1).unwrap();
     vm.seal().unwrap();
 }
+
+#[test]
+fn either_architecture_has_its_registers_noted_when_a_core_begins() {
+    let host = Scripted::<Aarch64>::new(vec![vec![vec![Step::PowerOff]]]);
+    let irq = aarch64::IrqPlan {
+        distributor: 0,
+        redistributors: 0x1_0000,
+        msi_frame: 0x3_0000,
+        msis: 128..640,
+        intids: 640,
+    };
+    let vm = host.create_vm(&VmPlan { vcpus: 1, address_bits: 36, irq }).unwrap();
+    let mut vcpu = vm.create_vcpu(0).unwrap();
+    let start = aarch64::CpuState { pc: 0x8020_0000, ..Default::default() };
+    vcpu.set_state(&start).unwrap();
+    assert_eq!(vcpu.run().unwrap(), Exit::Stop(Stop::PowerOff));
+    assert_ne!(vcpu.state().unwrap(), start, "the guest ran");
+    assert_eq!(host.starts(0), [start]);
+}

@@ -9,15 +9,15 @@ use std::{
     },
 };
 
-use super::{Script, Scripted, Step, vm::Memory};
+use super::{Script, Scripted, ScriptedArch, Step, vm::Memory};
 use crate::{
-    arch::{X86_64, x86_64::CpuState},
+    arch::X86_64,
     hypervisor::{Error, Exit, Kick, Result, Stop, Vcpu},
     testing::{RecordingChip, chip::State as ChipState},
 };
 
 /// A core.
-pub struct ScriptedVcpu {
+pub struct ScriptedVcpu<A: ScriptedArch = X86_64> {
     index: u32,
     boots: VecDeque<Vec<Step>>,
     /// What it does since the last power-on or reset, and how far it is.
@@ -25,9 +25,9 @@ pub struct ScriptedVcpu {
     at: usize,
     /// It ran since then.
     begun: bool,
-    host: Scripted,
+    host: Scripted<A>,
     memory: Arc<Memory>,
-    state: CpuState,
+    state: A::CpuState,
     kicked: Arc<AtomicBool>,
     /// The access that the last exit handed out.
     buffer: [u8; 8],
@@ -59,8 +59,8 @@ enum Outcome {
     Exit(Step),
 }
 
-impl ScriptedVcpu {
-    pub(super) fn new(index: u32, script: Script, host: Scripted, memory: Arc<Memory>) -> Self {
+impl<A: ScriptedArch> ScriptedVcpu<A> {
+    pub(super) fn new(index: u32, script: Script, host: Scripted<A>, memory: Arc<Memory>) -> Self {
         let mut boots = VecDeque::from(script);
         let boot = boots.pop_front().unwrap_or_default();
         Self {
@@ -71,7 +71,7 @@ impl ScriptedVcpu {
             begun: false,
             host,
             memory,
-            state: CpuState::default(),
+            state: A::CpuState::default(),
             kicked: Arc::default(),
             buffer: [0; 8],
             pending: None,
@@ -199,13 +199,13 @@ impl ScriptedVcpu {
     fn begin(&mut self) {
         if !std::mem::replace(&mut self.begun, true) {
             self.host.note_start(self.index, &self.state);
-            self.state.rip = !self.state.rip;
+            A::disturb(&mut self.state);
         }
     }
 }
 
-impl Vcpu for ScriptedVcpu {
-    type Arch = X86_64;
+impl<A: ScriptedArch> Vcpu for ScriptedVcpu<A> {
+    type Arch = A;
     type Kick = ScriptedKick;
 
     fn run(&mut self) -> Result<Exit<'_>> {
@@ -238,14 +238,14 @@ impl Vcpu for ScriptedVcpu {
     }
 
     /// An answer that is not as expected is then told by the next [`run`](Vcpu::run).
-    fn state(&mut self) -> Result<CpuState> {
+    fn state(&mut self) -> Result<A::CpuState> {
         if let Some(line) = self.complete() {
             self.boot.insert(self.at, Step::Crash(line));
         }
         Ok(self.state.clone())
     }
 
-    fn set_state(&mut self, state: &CpuState) -> Result<()> {
+    fn set_state(&mut self, state: &A::CpuState) -> Result<()> {
         self.state = state.clone();
         Ok(())
     }
@@ -254,7 +254,7 @@ impl Vcpu for ScriptedVcpu {
     fn reset(&mut self) -> Result<()> {
         self.host.check("reset", self.index)?;
         self.pending = None;
-        self.state = CpuState::default();
+        self.state = A::CpuState::default();
         if std::mem::take(&mut self.begun) {
             self.boot = self.boots.pop_front().unwrap_or_default();
             self.at = 0;

@@ -8,7 +8,7 @@ use std::{
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryRegion, MemoryRegionAddress};
 
-use super::{Script, Scripted, ScriptedVcpu};
+use super::{Script, Scripted, ScriptedArch, ScriptedVcpu};
 use crate::{
     arch::X86_64,
     hypervisor::{Access, Error, Region, Result, Vm},
@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// A machine of scripted cores.
-pub struct ScriptedVm {
-    host: Scripted,
+pub struct ScriptedVm<A: ScriptedArch = X86_64> {
+    host: Scripted<A>,
     memory: Arc<Memory>,
     vcpus: u32,
     made: Mutex<BTreeSet<u32>>,
@@ -28,8 +28,8 @@ pub struct ScriptedVm {
 #[derive(Default)]
 pub(super) struct Memory(RwLock<BTreeMap<u64, (Arc<Region>, Access)>>);
 
-impl ScriptedVm {
-    pub(super) fn new(host: Scripted, vcpus: u32) -> Self {
+impl<A: ScriptedArch> ScriptedVm<A> {
+    pub(super) fn new(host: Scripted<A>, vcpus: u32) -> Self {
         Self { host, memory: Arc::default(), vcpus, made: Mutex::default() }
     }
 
@@ -46,9 +46,9 @@ impl ScriptedVm {
     }
 }
 
-impl Vm for ScriptedVm {
-    type Arch = X86_64;
-    type Vcpu = ScriptedVcpu;
+impl<A: ScriptedArch> Vm for ScriptedVm<A> {
+    type Arch = A;
+    type Vcpu = ScriptedVcpu<A>;
 
     fn map(&self, region: Arc<Region>, access: Access) -> Result<()> {
         let base = region.start_addr().0;
@@ -69,7 +69,7 @@ impl Vm for ScriptedVm {
             .ok_or_else(|| Error::new("unmap", ErrorKind::NotFound))
     }
 
-    fn create_vcpu(&self, index: u32) -> Result<ScriptedVcpu> {
+    fn create_vcpu(&self, index: u32) -> Result<ScriptedVcpu<A>> {
         if index >= self.vcpus || !self.made().insert(index) {
             return Err(Error::new(
                 "create_vcpu",

@@ -63,8 +63,8 @@ fn beyond_ram<H: Hypervisor>()
 where
     ArchOf<H>: Programs,
 {
-    let (_rig, mut vcpu) = Rig::<H>::with(Program::Load, RAM as u64);
-    answer(&mut vcpu, RAM as u64, &[0xff; 8]);
+    let (_rig, mut vcpu) = Rig::<H>::with(Program::Load, RAM);
+    answer(&mut vcpu, RAM, &[0xff; 8]);
     assert_eq!(report(&mut vcpu), u64::MAX);
 }
 

@@ -6,7 +6,7 @@ use hv_core::hypervisor::{Access, ArchOf, Exit, Hypervisor, Vcpu, Vm};
 
 use crate::{
     Case, Needs, Program, Programs,
-    rig::{REPORT, Rig, region, region_with, report, reported},
+    rig::{PAGE, REPORT, Rig, region, region_with, report, reported},
 };
 
 /// Where a case maps more RAM.
@@ -66,9 +66,9 @@ where
     ArchOf<H>: Programs,
 {
     let rig = Rig::<H>::new(1);
-    rig.vm.map(region(BASE, 0x2000), Access::ReadWrite).unwrap();
-    assert!(rig.vm.map(region(BASE + 0x1000, 0x2000), Access::ReadWrite).is_err());
-    rig.vm.map(region(BASE + 0x2000, 0x1000), Access::ReadWrite).unwrap();
+    rig.vm.map(region(BASE, 2 * PAGE), Access::ReadWrite).unwrap();
+    assert!(rig.vm.map(region(BASE + PAGE, 2 * PAGE), Access::ReadWrite).is_err());
+    rig.vm.map(region(BASE + 2 * PAGE, PAGE), Access::ReadWrite).unwrap();
 }
 
 fn given_back<H: Hypervisor>()
@@ -76,7 +76,7 @@ where
     ArchOf<H>: Programs,
 {
     let rig = Rig::<H>::new(1);
-    let mine = region(BASE, 0x1000);
+    let mine = region(BASE, PAGE);
     rig.vm.map(Arc::clone(&mine), Access::ReadWrite).unwrap();
     assert!(Arc::ptr_eq(&rig.vm.unmap(BASE).unwrap(), &mine));
     assert_eq!(rig.vm.unmap(BASE).unwrap_err().source.kind(), io::ErrorKind::NotFound);

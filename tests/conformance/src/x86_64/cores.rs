@@ -4,7 +4,7 @@ use std::{sync::mpsc, thread};
 
 use hv_core::{
     arch::X86_64,
-    hypervisor::{Exit, Hypervisor, Kick, Vcpu, Vm},
+    hypervisor::{Exit, Hypervisor, Kick, Stop, Vcpu, Vm},
 };
 
 use super::image;
@@ -25,6 +25,7 @@ where
         Case::new("reset_puts_a_core_back_to_wait_for_sipi", Needs::Full, start_again::<H>),
         Case::new("a_core_that_waits_for_sipi_can_be_kicked", Needs::Little, waiting::<H>),
         Case::new("as_many_cores_as_the_host_promises", Needs::Little, most::<H>),
+        Case::new("a_triple_fault_stops_the_guest", Needs::Little, fault::<H>),
         Case::new("cpuid_tells_the_topology", Needs::Little, topology::<H>),
         Case::new("cpuid_of_one_core_has_no_topology", Needs::Full, one_core::<H>),
         Case::new("cpuid_tells_the_hypervisor", Needs::Little, hypervisor::<H>),
@@ -119,6 +120,16 @@ where
     for core in &mut cores {
         core.reset().unwrap();
     }
+}
+
+fn fault<H: Hypervisor>()
+where
+    H::Vm: Vm<Arch = X86_64>,
+{
+    let (rig, mut vcpu) = Rig::<H>::single();
+    rig.enter(&mut vcpu, image!("fault"), 0);
+    let Exit::Stop(Stop::Crash(reason)) = vcpu.run().unwrap() else { panic!("it goes on") };
+    assert!(!reason.is_empty() && !reason.contains('\n'), "{reason:?}");
 }
 
 /// EAX, EBX, ECX, EDX of a leaf, as core 0 of `count` sees it.

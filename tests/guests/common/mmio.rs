@@ -1,7 +1,7 @@
 //! Stores and loads of each width at `DEVICE`; reports what was loaded, zero- and sign-extended.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 use guest::{DEVICE, load, report, store};
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hv_core::irq::{IrqChip, Msi};
+use hv_core::{
+    arch::x86_64::IrqPlan,
+    irq::{IrqChip, Msi},
+};
 use kvm_bindings::kvm_msi;
 use kvm_ioctls::VmFd;
 
@@ -11,7 +14,7 @@ use kvm_ioctls::VmFd;
 pub(crate) struct Lines(Arc<VmFd>);
 
 impl Lines {
-    pub(crate) fn new(vm: Arc<VmFd>) -> Self {
+    pub(crate) fn new(vm: Arc<VmFd>, _: &IrqPlan) -> Self {
         Self(vm)
     }
 }

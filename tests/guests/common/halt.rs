@@ -1,13 +1,11 @@
-//! Reports 1 and spins.
+//! Reports 1 and halts with interrupts off.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> ! {
     guest::report(1);
-    loop {
-        core::hint::spin_loop();
-    }
+    guest::halt()
 }

@@ -1,7 +1,7 @@
 //! Stores 1, 2, 3, ... (4 bytes) at its argument, and reports each after it.
 #![no_std]
 #![no_main]
-#[path = "../x86_64.rs"]
+#[path = "../guest.rs"]
 mod guest;
 
 #[unsafe(no_mangle)]
