@@ -16,6 +16,10 @@ pub mod system_registers;
 pub mod timer;
 pub mod translation;
 
+// Its symbols stand in for the framework's.
+#[cfg(feature = "simulated")]
+use hvf_sim as _;
+
 cfg_if::cfg_if! {
     if #[cfg(any(all(target_os = "macos", target_arch = "aarch64"), feature = "simulated"))] {
         mod cores;
