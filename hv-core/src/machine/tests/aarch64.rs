@@ -330,3 +330,13 @@ fn a_machine_starts_runs_is_switched_off_and_reset() {
         "the boot core starts at the kernel"
     );
 }
+
+#[test]
+fn cores_are_made_in_the_order_of_their_redistributors() {
+    let host = Scripted::<Aarch64>::default();
+    let parts = Parts { payload: payload(), ..parts(io::sink(), vec![]) };
+    let events = EventLoop::new().unwrap();
+    let machine = Machine::assemble(&host, &config(Transport::Pci, 64), parts, events.bell(0)).unwrap();
+    drop(machine);
+    assert_eq!(host.made(), (0..64).collect::<Vec<_>>());
+}

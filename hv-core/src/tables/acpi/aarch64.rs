@@ -3,7 +3,7 @@
 //! Each is whole but for its place: firmware loads them, and links them to one another. A kernel that starts without
 //! firmware is told the same by device tree.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use acpi_tables::{
     Aml,
@@ -90,7 +90,7 @@ pub fn dsdt(machine: &Description) -> Vec<u8> {
         devices.extend(device(&format!("C{:03X}", index & 0xfff), "ACPI0007", index, &[]));
     }
     let pci = pci(machine);
-    let links: std::collections::BTreeSet<_> = pci.slot_gsis.iter().collect();
+    let links: BTreeSet<_> = pci.slot_gsis.iter().collect();
     devices.extend(links.into_iter().flat_map(|gsi| dsdt::interrupt_link(*gsi)));
     devices.extend(dsdt::host_bridge(&pci, &[&coherent]));
     let ecam = resources(&pci.ecam, None);
@@ -155,10 +155,9 @@ struct GpioInterrupt {
 
 impl Aml for GpioInterrupt {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
-        const SOURCE: &[u8; 11] = b"\\_SB_.GPI0\0";
+        const SOURCE: [u8; 11] = *b"\\_SB_.GPI0\0";
         const PINS: u8 = 23;
         const NAME: u8 = PINS + 2;
-        /// Behind the source, whose size its type says.
         const END: u8 = NAME + 11;
         const REVISION: u8 = 1;
         const INTERRUPT: u8 = 0;
@@ -168,7 +167,7 @@ impl Aml for GpioInterrupt {
         // Default pull, no drive strength, no debouncing; where the rest lies; no vendor's data.
         sink.vec(&[0, 0, 0, 0, 0, PINS, 0, 0, NAME, 0, END, 0, 0, 0]);
         sink.vec(&[self.pin, 0]);
-        sink.vec(SOURCE);
+        sink.vec(&SOURCE);
     }
 }
 
