@@ -179,17 +179,25 @@ static void change_registers(void) {
 
 // --- Exceptions ---------------------------------------------------------------------------------------------------------
 
+// The instruction at PC, or 0, which is none.
+static uint32_t instruction(CPUARMState *env) {
+    uint64_t offset;
+    uint32_t word = 0;
+    MemoryRegion *region = ram_of(env->pc, &offset);
+    if (region) memcpy(&word, region->ram_block->host + offset, 4);
+    return word;
+}
+
+// A load or store that writes its base back has no instruction syndrome (Arm ARM, ISS of a data abort: ISV). This QEMU gives one.
+static bool writes_back(uint32_t word) { return (word & 0x3b200400) == 0x38000400; }
+
 // An MSR or MRS of a register that QEMU does not know is UNDEFINED there. At EL1 we let it come to EL2, as a processor does
 // whose hypervisor traps everything that it does not hand to the guest.
 static bool unknown_register(CPUARMState *env, uint32_t number) {
     if (number != EXCP_UDEF || env->exception.target_el != 1 || env->exception.syndrome >> ARM_EL_EC_SHIFT
         || arm_current_el(env) != 1)
         return false;
-    uint64_t offset;
-    uint32_t word;
-    MemoryRegion *region = ram_of(env->pc, &offset);
-    if (!region) return false;
-    memcpy(&word, region->ram_block->host + offset, 4);
+    uint32_t word = instruction(env);
     uint32_t op1 = extract32(word, 16, 3);
     if ((word & 0xffd00000) != 0xd5100000 || op1 > 3) return false;
     env->exception.target_el = 2;
@@ -213,6 +221,8 @@ static void on_exception(uc_engine *uc, uint32_t number, void *data) {
         uint64_t fault = env->exception.vaddress;
         event.kind = 1;
         event.syndrome = env->exception.syndrome;
+        if (event.syndrome >> ARM_EL_EC_SHIFT == EC_DATAABORT && writes_back(instruction(env)))
+            event.syndrome &= ~0x1ffc000ull; // ISV to AR
         uint32_t class = env->exception.syndrome >> ARM_EL_EC_SHIFT;
         bool abort = class == EC_DATAABORT || class == EC_INSNABORT;
         event.virtual_address = abort ? fault : 0;

@@ -61,6 +61,13 @@ fn range(vm: &Vm, address: u64, size: u64) -> Result<u64> {
     Ok(end)
 }
 
+/// The host's page in bytes.
+#[expect(unsafe_code, reason = "asks the host's C library")]
+fn host_page() -> usize {
+    // SAFETY: `sysconf` takes a number and touches no memory of ours.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
 /// `hv_vm_map`. Model: what is mapped already cannot be mapped again.
 ///
 /// # Safety
@@ -69,7 +76,8 @@ fn range(vm: &Vm, address: u64, size: u64) -> Result<u64> {
 pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, flags: u64) -> Result<()> {
     let end = range(vm, address, size)?;
     let rights = Rights::new(flags)?;
-    if host.is_null() || !(host.addr() as u64).is_multiple_of(GRANULE) {
+    // Header: page-aligned. A page of this process is the host's, which on a Mac is the granule.
+    if host.is_null() || !host.addr().is_multiple_of(host_page()) {
         return Err(Error::BadArgument);
     }
     let turn = vm.turns.take(true);
