@@ -72,17 +72,20 @@ pub(crate) fn destroy() -> Result<()> {
     if vm.vcpus().iter().any(Option::is_some) {
         return Err(Error::Busy);
     }
-    let vm = slot.take();
-    // The processor is the C code's only one, so it is closed before another can be opened.
-    let Some(mut vm) = vm else { return Ok(()) };
+    let Some(mut vm) = slot.take() else { return Ok(()) };
     vm.alarm.end();
-    // Others have it for the time of a call.
-    while Arc::strong_count(&vm) > 1 {
+    // The processor is the C code's only one, so it is closed before another can be opened. Others have the VM for the time of a
+    // call.
+    loop {
+        match Arc::try_unwrap(vm) {
+            Ok(vm) => {
+                drop(vm);
+                return Ok(());
+            }
+            Err(shared) => vm = shared,
+        }
         std::thread::yield_now();
     }
-    debug_assert!(Arc::get_mut(&mut vm).is_some());
-    drop(vm);
-    Ok(())
 }
 
 /// The VM, if there is one.
