@@ -136,7 +136,7 @@ impl Access {
         let (virtual_address, new_base) = instruction.address(base, offset);
         let size: u64 = instruction.transfers.iter().map(|transfer| u64::from(transfer.size)).sum();
         // The abort is of another byte than the first, or the last is on another page.
-        if (virtual_address ^ address) % PAGE != 0 || address % PAGE + size > PAGE {
+        if !(virtual_address ^ address).is_multiple_of(PAGE) || address % PAGE + size > PAGE {
             return Err(Unable::Refused(Refusal::Split));
         }
         let writeback = new_base.map(|value| (instruction.base, value));

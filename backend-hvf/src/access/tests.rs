@@ -203,7 +203,7 @@ proptest! {
             _ => 0,
         };
         let (address, new_base) = instruction.address(base, offset);
-        let Ok(access) = Access::of_instruction(&instruction, page << 12 | address % PAGE, &core) else { return Ok(()) };
+        let Ok(access) = Access::of_instruction(&instruction, (page << 12) | (address % PAGE), &core) else { return Ok(()) };
         let steps = carry_out(access, &mut core, &answers);
         prop_assert_eq!(steps.len(), instruction.transfers.len());
         for step in &steps {

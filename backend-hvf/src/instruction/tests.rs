@@ -223,7 +223,7 @@ fn a_word_is_an_access_exactly_if_the_encoder_has_it() {
                     accesses += 1;
                 }
                 (Some(form), Err(Refusal::Unpredictable)) => {
-                    assert!(form.is_unpredictable(word), "{word:#010x}")
+                    assert!(form.is_unpredictable(word), "{word:#010x}");
                 }
                 (None, Err(_)) => {}
                 (form, decoded) => panic!("{word:#010x}: {form:?}, {decoded:?}"),

@@ -20,6 +20,10 @@
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
 //! | [`console_detection`] | changed kernels | a driver is found only where its name is |
+//! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
+//! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
+//! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
@@ -31,20 +35,25 @@ mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod cores;
 mod elf;
 mod gic_v2m;
 mod i8042;
 mod input;
+mod instruction;
 mod kernels;
 mod payload;
 mod pci;
 mod pl011;
 mod pl031;
 mod pl061;
+mod psci;
 mod pvh;
 mod ram;
 mod rings;
 mod sink;
+mod syndrome;
+mod trapped_registers;
 mod twins;
 mod uart;
 mod virtio;
@@ -63,11 +72,15 @@ pub use console_merge::console_merge;
 pub use elf::elf;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
+pub use instruction::instruction;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;
 pub use pl061::pl061;
+pub use psci::psci;
 pub use pvh::pvh;
+pub use syndrome::syndrome;
+pub use trapped_registers::trapped_registers;
 pub use uart::uart;
 pub use virtio_mmio::virtio_mmio;
 pub use virtio_pci::virtio_pci;

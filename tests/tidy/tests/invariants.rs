@@ -115,6 +115,7 @@ fn names_are_whole_words_of_the_field() {
 fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
     for folder in [
         "hv-core",
+        "backend-hvf",
         "backend-kvm",
         "frontend-cli",
         "tests/bench",
