@@ -121,8 +121,8 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         memory: &Arc<crate::bus::Bus>,
         ports: &Arc<crate::bus::Bus>,
     ) -> anyhow::Result<()> {
-        let (made, results) = mpsc::channel();
         for index in 0..self.shape.config.cpus {
+            let (made, results) = mpsc::channel();
             let core = Core {
                 vm: Arc::clone(&self.vm),
                 index,
@@ -132,16 +132,13 @@ impl<V: Vm<Arch: Board>> Machine<V> {
                 entry: Arc::clone(&self.entry),
                 counts: Arc::clone(&self.counts),
             };
-            let made = made.clone();
             let thread = thread::Builder::new()
                 .name(format!("vcpu{index}"))
                 .stack_size(CORE_STACK)
                 .spawn(move || core.live(made))
                 .context("cannot start a vCPU thread")?;
             self.cores.push(thread);
-        }
-        drop(made);
-        for _ in &self.cores {
+            // One after the other: hosts give out redistributors in the order in which cores are made.
             results.recv().context("a vCPU thread died")??;
         }
         Ok(self.vm.seal()?)

@@ -1,8 +1,9 @@
-//! ACPI tables (ACPI 6.5) of an x86_64 machine.
+//! ACPI tables (ACPI 6.5) of an x86_64 machine; those of an aarch64 machine are in [`aarch64`].
 //!
 //! They say what is there and nothing else: no VGA, no keyboard (the i8042 only resets, and a guest that believes
 //! in a keyboard waits for one), a power button and a PM timer in fixed hardware, a CMOS clock, a UART, PCI.
 
+pub mod aarch64;
 mod dsdt;
 mod fixed;
 

@@ -97,6 +97,7 @@ pub struct Scripted<A: ScriptedArch = X86_64> {
     hands: Arc<Hands>,
     refusals: Arc<Mutex<BTreeSet<(&'static str, u32)>>>,
     starts: Arc<Mutex<BTreeMap<u32, Vec<A::CpuState>>>>,
+    made: Arc<Mutex<Vec<u32>>>,
 }
 
 impl<A: ScriptedArch> Default for Scripted<A> {
@@ -109,6 +110,7 @@ impl<A: ScriptedArch> Default for Scripted<A> {
             hands: Arc::default(),
             refusals: Arc::default(),
             starts: Arc::default(),
+            made: Arc::default(),
         }
     }
 }
@@ -132,6 +134,11 @@ impl<A: ScriptedArch> Scripted<A> {
     /// The registers with which core `index` began to run, after each power-on or reset.
     pub fn starts(&self, index: u32) -> Vec<A::CpuState> {
         lock(&self.starts).get(&index).cloned().unwrap_or_default()
+    }
+
+    /// The numbers of its cores in the order in which they were made.
+    pub fn made(&self) -> Vec<u32> {
+        lock(&self.made).clone()
     }
 
     fn check(&self, operation: &'static str, index: u32) -> Result<()> {

@@ -21,12 +21,12 @@ use crate::{
 /// One of these is not so.
 pub fn console_detection(data: &[u8]) {
     let mut input = Input::new(data);
-    let raw = input.u8() < 0x40;
+    let kind = input.u8();
     let transport = input.choose(&[Transport::Pci, Transport::Mmio]);
-    let bytes = if raw {
-        input.bytes(data.len()).to_vec()
-    } else {
-        mutate(kernels::vmlinux(), &kernels::VMLINUX_FIELDS, &mut input)
+    let bytes = match kind {
+        0..=0x3f => input.bytes(data.len()).to_vec(),
+        0x40..=0x5f => mutate(kernels::arm64_image(), &kernels::ARM64_FIELDS, &mut input),
+        _ => mutate(kernels::vmlinux(), &kernels::VMLINUX_FIELDS, &mut input),
     };
     let kernel = PayloadFile::kernel(file(&bytes), "/nowhere/vmlinuz");
     let found = console_driver(&kernel, transport);

@@ -113,3 +113,36 @@ fn section(image: &mut [u8], index: usize, name: u8, [offset, size]: [u64; 2]) {
     put(image, at + 0x18, &offset.to_le_bytes());
     put(image, at + 0x20, &size.to_le_bytes());
 }
+
+/// An arm64 Image (Documentation/arch/arm64/booting.rst) with an EFI stub of one section.
+pub(crate) fn arm64_image() -> Vec<u8> {
+    let mut image = vec![0x90; 0x500];
+    image[..0x200].fill(0);
+    put(&mut image, 0, b"MZ");
+    put(&mut image, 0x10, &0x4000_u64.to_le_bytes());
+    put(&mut image, 0x18, &[0b1010]);
+    put(&mut image, 0x38, b"ARM\x64\x40");
+    put(&mut image, 0x40, b"PE\0\0\x64\xaa\x01");
+    put(&mut image, 0x54, &[16]);
+    put(&mut image, 0x68 + 16, &[0, 3, 0, 0, 0, 2]);
+    put(&mut image, 0x300, b"virtio-ports\0virtio-pci\0virtio-mmio\0pci-host-generic\0");
+    image
+}
+
+/// Offset and size of what a loader reads of [`arm64_image`].
+pub(crate) const ARM64_FIELDS: [(usize, usize); 8] =
+    [(8, 8), (0x10, 8), (0x18, 1), (0x3c, 4), (0x46, 2), (0x54, 2), (0x78, 4), (0x7c, 4)];
+
+/// An EFI zboot program with `payload`, packed by `method`.
+pub(crate) fn zboot(method: &str, payload: &[u8]) -> Vec<u8> {
+    let mut image = vec![0; 0x80];
+    put(&mut image, 0, b"MZ\0\0zimg\x80");
+    put(&mut image, 12, &u32::try_from(payload.len()).expect("a small kernel").to_le_bytes());
+    put(&mut image, 24, method.as_bytes());
+    image.extend(payload);
+    image
+}
+
+/// Offset and size of what a loader reads of [`zboot`], and of the start of a packed stream.
+pub(crate) const ZBOOT_FIELDS: [(usize, usize); 7] =
+    [(8, 4), (12, 4), (24, 8), (3, 1), (4, 1), (0x83, 1), (0x84, 2)];

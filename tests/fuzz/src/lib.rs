@@ -19,6 +19,8 @@
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
+//! | [`arm64_image`] | changed kernels, packed or not | only the kernel's room, device tree and initial RAM disk are written; refusals are one line |
+//! | [`fdt`] | any machine | its device tree is whole and bounded |
 //! | [`console_detection`] | changed kernels | a driver is found only where its name is |
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
@@ -29,6 +31,7 @@
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
 
 mod acpi_power;
+mod arm64_image;
 mod block_request;
 mod bzimage;
 mod cmos;
@@ -37,6 +40,7 @@ mod console_detection;
 mod console_merge;
 mod cores;
 mod elf;
+mod fdt;
 mod gic_v2m;
 mod i8042;
 mod input;
@@ -63,6 +67,7 @@ mod virtio_transport;
 mod virtqueue;
 
 pub use acpi_power::acpi_power;
+pub use arm64_image::arm64_image;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
 pub use cmos::cmos;
@@ -70,6 +75,7 @@ pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
 pub use elf::elf;
+pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
 pub use instruction::instruction;

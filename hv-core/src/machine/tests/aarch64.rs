@@ -165,8 +165,8 @@ fn platform_devices_are_where_the_document_says() {
 #[test]
 fn platform_devices_have_their_lines() {
     let devices = devices(Transport::Pci);
-    // UARTIMSC: receive and receive timeout.
-    devices.store(0x0900_0030, 0x301);
+    // UARTCR: enabled, transmit and receive, DTR and RTS; UARTIMSC: receive and receive timeout.
+    devices.store(0x0900_0030, 0xf01);
     devices.store(0x0900_0038, 0x50);
     assert!(!devices.chip.line(1));
     assert_eq!(devices.furnished.serial_input.send(b"x"), 1);
@@ -287,4 +287,56 @@ fn each_boot_has_seeds_of_its_own() {
         chosen
     };
     assert_ne!(seed(&devices.tree()), seed(&devices.tree()));
+}
+
+#[test]
+fn a_machine_starts_runs_is_switched_off_and_reset() {
+    let said = |letter: u8| Step::Write(0x0900_0000, vec![letter]);
+    let scripts = vec![vec![
+        vec![
+            Step::Write(0x0900_0030, vec![0x01, 0x03]),
+            said(b'a'),
+            Step::Write(RAM + SCRATCH, vec![7]),
+            Step::Reset,
+        ],
+        vec![
+            Step::Read(RAM + SCRATCH, vec![7]),
+            Step::Write(0x0900_0030, vec![0x01, 0x03]),
+            said(b'b'),
+            Step::PowerOff,
+        ],
+    ]];
+    let host = Scripted::<Aarch64>::new(scripts);
+    let mut events = EventLoop::new().unwrap();
+    let serial = Arc::<Mutex<Vec<u8>>>::default();
+    let parts = Parts { payload: payload(), ..parts(WaitingSink::new(serial.clone()), vec![console(1)]) };
+    let mut machine = Machine::assemble(&host, &config(Transport::Pci, 2), parts, events.bell(0)).unwrap();
+    machine.start().unwrap();
+    let mut event = |machine: &Machine<_>| loop {
+        if let Some(event) = machine.take_event() {
+            return event;
+        }
+        wait_for_bell(&mut events);
+    };
+    assert_eq!(event(&machine), Event::Reset);
+    machine.reset().unwrap();
+    assert_eq!(event(&machine), Event::PowerOff);
+    machine.stop();
+    assert_eq!(*serial.lock().unwrap(), b"ab");
+    let starts = host.starts(0);
+    assert_eq!(starts.len(), 2);
+    assert!(
+        starts.iter().all(|state| state.pc == RAM && state.x[0] > RAM),
+        "the boot core starts at the kernel"
+    );
+}
+
+#[test]
+fn cores_are_made_in_the_order_of_their_redistributors() {
+    let host = Scripted::<Aarch64>::default();
+    let parts = Parts { payload: payload(), ..parts(io::sink(), vec![]) };
+    let events = EventLoop::new().unwrap();
+    let machine = Machine::assemble(&host, &config(Transport::Pci, 64), parts, events.bell(0)).unwrap();
+    drop(machine);
+    assert_eq!(host.made(), (0..64).collect::<Vec<_>>());
 }

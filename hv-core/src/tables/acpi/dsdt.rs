@@ -25,7 +25,7 @@ pub(super) fn dsdt(description: &Description) -> Sdt {
         for gsi in pci.slot_gsis.iter().collect::<BTreeSet<_>>() {
             devices.extend(interrupt_link(*gsi));
         }
-        devices.extend(host_bridge(pci));
+        devices.extend(host_bridge(pci, &[]));
     }
     devices.extend(reserved(description));
     if let Some(uart) = &description.uart {
@@ -35,7 +35,7 @@ pub(super) fn dsdt(description: &Description) -> Sdt {
         devices.extend(isa("RTC_", "PNP0B00", *rtc, RTC_PORTS));
     }
     for (index, device) in (0_u32..).zip(&description.virtio_mmio) {
-        devices.extend(virtio_mmio(index, *device));
+        devices.extend(virtio_mmio(index, *device, &[]));
     }
     let mut body = Scope::raw(Path::new("\\_SB_"), devices);
     body.extend(sleep_state(&description.power));
@@ -51,7 +51,7 @@ fn sleep_state(power: &Power) -> Vec<u8> {
 
 /// A PCI interrupt link that is wired to one GSI (6.2.13). Pins wired without one would be active low to a guest,
 /// as on a PCI bus; ours are active high.
-fn interrupt_link(gsi: u32) -> Vec<u8> {
+pub(super) fn interrupt_link(gsi: u32) -> Vec<u8> {
     let interrupt = level_interrupt(gsi);
     let resources = ResourceTemplate::new(vec![&interrupt]);
     bytes(&Device::new(
@@ -70,8 +70,8 @@ fn link(gsi: u32) -> Path {
     Path::new(&format!("L{:03X}", gsi & 0xfff))
 }
 
-/// The PCI Express root bridge with its windows and interrupts.
-fn host_bridge(pci: &Pci) -> Vec<u8> {
+/// The PCI Express root bridge with its windows and interrupts, and `more` objects.
+pub(super) fn host_bridge(pci: &Pci, more: &[&dyn Aml]) -> Vec<u8> {
     let buses = AddressSpace::new_bus_number(0_u16, fixed::last_bus(pci).into());
     let windows: Vec<_> = pci.windows.iter().filter(|window| !window.is_empty()).map(memory_window).collect();
     let mut resources: Vec<&dyn Aml> = vec![&buses];
@@ -85,18 +85,16 @@ fn host_bridge(pci: &Pci) -> Vec<u8> {
         routes.add_element(&Package::new(vec![&address, &PIN_A, &link(gsi), &FIRST_INTERRUPT_OF_LINK]));
     }
     let zero = 0_u8;
-    bytes(&Device::new(
-        Path::new("PCI0"),
-        vec![
-            &Name::new(Path::new("_HID"), &EISAName::new("PNP0A08")),
-            &Name::new(Path::new("_CID"), &EISAName::new("PNP0A03")),
-            &Name::new(Path::new("_UID"), &zero),
-            &Name::new(Path::new("_SEG"), &zero),
-            &Name::new(Path::new("_BBN"), &zero),
-            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources)),
-            &Name::new(Path::new("_PRT"), &routes),
-        ],
-    ))
+    let objects = [
+        &Name::new(Path::new("_HID"), &EISAName::new("PNP0A08")) as &dyn Aml,
+        &Name::new(Path::new("_CID"), &EISAName::new("PNP0A03")),
+        &Name::new(Path::new("_UID"), &zero),
+        &Name::new(Path::new("_SEG"), &zero),
+        &Name::new(Path::new("_BBN"), &zero),
+        &Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources)),
+        &Name::new(Path::new("_PRT"), &routes),
+    ];
+    bytes(&Device::new(Path::new("PCI0"), [&objects, more].concat()))
 }
 
 /// A window for BARs; one that reaches past 4 GiB takes 64-bit BARs only.
@@ -115,10 +113,7 @@ fn reserved(description: &Description) -> Vec<u8> {
     let power = &description.power;
     let ports = [(power.pm1a_event, 4), (power.pm1a_control, 2), (power.pm_timer, 4), (power.reset, 1)];
     let ports = ports.map(|(base, size)| IO::new(base, base, 1, size));
-    let ecam = description.pci.as_ref().and_then(|pci| {
-        let size = pci.ecam.end.checked_sub(pci.ecam.start)?;
-        Some(Memory32Fixed::new(true, u32::try_from(pci.ecam.start).ok()?, u32::try_from(size).ok()?))
-    });
+    let ecam = description.pci.as_ref().and_then(|pci| memory(&pci.ecam));
     let mut resources: Vec<&dyn Aml> = ports.iter().map(|ports| ports as &dyn Aml).collect();
     resources.extend(ecam.iter().map(|ecam| ecam as &dyn Aml));
     bytes(&Device::new(
@@ -128,6 +123,12 @@ fn reserved(description: &Description) -> Vec<u8> {
             &Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources)),
         ],
     ))
+}
+
+/// A range of addresses below 4 GiB.
+pub(super) fn memory(range: &Range<u64>) -> Option<Memory32Fixed> {
+    let size = range.end.checked_sub(range.start)?;
+    Some(Memory32Fixed::new(true, u32::try_from(range.start).ok()?, u32::try_from(size).ok()?))
 }
 
 fn isa(name: &str, id: &str, ports: Ports, size: u8) -> Vec<u8> {
@@ -144,21 +145,20 @@ fn isa(name: &str, id: &str, ports: Ports, size: u8) -> Vec<u8> {
     ))
 }
 
-fn virtio_mmio(index: u32, device: VirtioMmio) -> Vec<u8> {
+/// A virtio-mmio device, with `more` objects.
+pub(super) fn virtio_mmio(index: u32, device: VirtioMmio, more: &[&dyn Aml]) -> Vec<u8> {
     let window = Memory32Fixed::new(true, device.base, VIRTIO_MMIO_SIZE);
     let interrupt = level_interrupt(device.gsi);
-    bytes(&Device::new(
-        Path::new(&format!("V{:03X}", index & 0xfff)),
-        vec![
-            &Name::new(Path::new("_HID"), &"LNRO0005"),
-            &Name::new(Path::new("_UID"), &index),
-            &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&window, &interrupt])),
-        ],
-    ))
+    let objects = [
+        &Name::new(Path::new("_HID"), &"LNRO0005") as &dyn Aml,
+        &Name::new(Path::new("_UID"), &index),
+        &Name::new(Path::new("_CRS"), &ResourceTemplate::new(vec![&window, &interrupt])),
+    ];
+    bytes(&Device::new(Path::new(&format!("V{:03X}", index & 0xfff)), [&objects, more].concat()))
 }
 
 /// Level, active high, shared: the wire of a PCI slot or virtio-mmio device.
-fn level_interrupt(gsi: u32) -> Interrupt {
+pub(super) fn level_interrupt(gsi: u32) -> Interrupt {
     let (consumer, edge, active_low, shared) = (true, false, false, true);
     Interrupt::new(consumer, edge, active_low, shared, gsi)
 }

@@ -125,17 +125,24 @@ pub(super) fn last_bus(pci: &Pci) -> u8 {
     u8::try_from(buses.saturating_sub(1)).unwrap_or(u8::MAX)
 }
 
-/// Serial port console redirection (Microsoft's SPCR, revision 2): COM1 with 115200 baud, 8 bits, no parity.
+/// Serial port console redirection: COM1.
 pub(super) fn spcr(uart: &Ports) -> Sdt {
     const FULL_16550: u8 = 0;
     const BY_8259_AND_IOAPIC: u8 = 0b11;
+    let registers = port(uart.base, 8, AccessSize::ByteAccess);
+    console(FULL_16550, &registers, [BY_8259_AND_IOAPIC, uart.irq], uart.irq.into())
+}
+
+/// Serial port console redirection (Microsoft's SPCR, revision 2): 115200 baud, 8 bits, no parity. `interrupts` is
+/// the kind of controller and the IRQ of two 8259s.
+pub(super) fn console(kind: u8, registers: &GAS, interrupts: [u8; 2], gsi: u32) -> Sdt {
     const BAUD_115200: u8 = 7;
     const ONE_STOP_BIT: u8 = 1;
     const ANSI: u8 = 3;
-    let mut body = vec![FULL_16550, 0, 0, 0];
-    body.extend(bytes(&port(uart.base, 8, AccessSize::ByteAccess)));
-    body.extend([BY_8259_AND_IOAPIC, uart.irq]);
-    body.extend(u32::from(uart.irq).to_le_bytes());
+    let mut body = vec![kind, 0, 0, 0];
+    body.extend(bytes(registers));
+    body.extend(interrupts);
+    body.extend(gsi.to_le_bytes());
     body.extend([BAUD_115200, 0, ONE_STOP_BIT, 0, ANSI, 0]);
     // No PCI device: ids of all ones, address, flags and segment of zeros; then 4 reserved bytes.
     body.extend([0xff; 4]);

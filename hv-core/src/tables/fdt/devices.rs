@@ -32,7 +32,8 @@ pub(super) fn write(fdt: &mut FdtWriter, machine: &Description) -> Writing {
         fdt.property_null("gpio-controller")?;
         fdt.property_u32("#gpio-cells", 2)?;
         fdt.property_null("interrupt-controller")?;
-        fdt.property_u32("#interrupt-cells", 2)
+        fdt.property_u32("#interrupt-cells", 2)?;
+        fdt.property_u32("#address-cells", 0)
     })?;
     node(fdt, "gpio-keys", |fdt| {
         fdt.property_string("compatible", "gpio-keys")?;

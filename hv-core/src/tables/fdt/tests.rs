@@ -1,6 +1,6 @@
 //! The tree as an independent reader finds it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use fdt::{Fdt, node::FdtNode};
 use proptest::prelude::*;
@@ -205,6 +205,23 @@ fn names_and_handles_are_used_once() {
         }
         assert_eq!(handles.len(), 4);
     });
+}
+
+#[test]
+fn the_reference_compiler_has_no_complaint() {
+    let virtio_mmio = vec![Window { base: 0x0d00_1000, size: 0x1000, spi: 17 }];
+    let tree = build(&Description { virtio_mmio, ..description() }, &chosen("quiet")).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), tree).unwrap();
+    let output = Command::new("dtc").args(["-I", "dtb", "-O", "dts"]).arg(file.path()).output();
+    let Ok(output) = output.inspect_err(|e| eprintln!("SKIP dtc (package device-tree-compiler): {e}")) else {
+        return;
+    };
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}");
+    if std::env::var_os("HV_PRINT_TABLES").is_some() {
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 proptest! {

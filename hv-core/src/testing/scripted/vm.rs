@@ -77,6 +77,7 @@ impl<A: ScriptedArch> Vm for ScriptedVm<A> {
             ));
         }
         self.host.check("create_vcpu", index)?;
+        super::lock(&self.host.made).push(index);
         Ok(ScriptedVcpu::new(index, self.script(index), self.host.clone(), Arc::clone(&self.memory)))
     }
 

@@ -74,7 +74,12 @@ fn foreign_kernels_are_called_by_name() {
     for (image, words) in [
         (&b""[..], "is empty"),
         (b"hello\n", "is no kernel that is known here"),
-        (&arm64, "is an arm64 kernel"),
+        (&arm64, "is an arm64 kernel and this machine is x86_64: give an x86_64 bzImage"),
+        (&testing::gzip(&arm64), "is an arm64 kernel and this machine is x86_64"),
+        (&testing::zstd(&testing::arm64_image()), "is an arm64 kernel and this machine is x86_64"),
+        (&testing::zboot("gzip", &testing::gzip(&arm64)), "is an arm64 kernel and this machine is x86_64"),
+        (&testing::zboot("lzma", b"x"), "is a packed EFI kernel of another architecture"),
+        (&testing::gzip(&testing::bzimage()), "is packed by gzip: unpack it"),
         (&arm64_elf, "is an ELF file for arm64"),
         (&object, "is an ELF object or kernel module"),
         (&no_64_bit, "has no 64-bit entry (boot protocol 2.15)"),
