@@ -1,0 +1,131 @@
+//! `hv_vm_map` and its kin: host memory at guest-physical addresses.
+
+use std::{collections::BTreeMap, ffi::c_void};
+
+use crate::{
+    engine::TABLES,
+    error::{Error, Result},
+    stage2::{Rights, Stage2},
+    vm::Vm,
+};
+
+/// The granule of what is mapped (header: addresses are page-aligned, sizes whole pages; an Apple page has 16 KiB; peer:
+/// hyperlight#1681, 4 KiB only from macOS 26).
+pub(crate) const GRANULE: u64 = 16 << 10;
+
+/// What is mapped: ranges by their start, that never overlap.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    tables: Stage2,
+    ranges: BTreeMap<u64, u64>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self { tables: Stage2::new(), ranges: BTreeMap::new() }
+    }
+
+    /// How much of `start..end` is mapped.
+    fn mapped(&self, start: u64, end: u64) -> u64 {
+        let before = self.ranges.range(..end);
+        before.map(|(base, size)| (base + size).min(end).saturating_sub((*base).max(start))).sum()
+    }
+
+    /// Takes `start..end` out of the ranges.
+    fn remove(&mut self, start: u64, end: u64) {
+        let cut: Vec<(u64, u64)> = self
+            .ranges
+            .range(..end)
+            .map(|(base, size)| (*base, base + size))
+            .filter(|(_, range_end)| *range_end > start)
+            .collect();
+        for (base, range_end) in cut {
+            self.ranges.remove(&base);
+            if base < start {
+                self.ranges.insert(base, start - base);
+            }
+            if range_end > end {
+                self.ranges.insert(end, range_end - end);
+            }
+        }
+    }
+}
+
+/// Whole granules within the VM's addresses.
+fn range(vm: &Vm, address: u64, size: u64) -> Result<u64> {
+    let end = address.checked_add(size).ok_or(Error::BadArgument)?;
+    let aligned = address.is_multiple_of(GRANULE) && size.is_multiple_of(GRANULE);
+    if !aligned || size == 0 || end > 1 << vm.address_bits {
+        return Err(Error::BadArgument);
+    }
+    Ok(end)
+}
+
+/// `hv_vm_map`. Model: what is mapped already cannot be mapped again.
+///
+/// # Safety
+/// The memory is there until it is unmapped or the VM is gone, and may be written at any time.
+#[expect(unsafe_code, reason = "gives host memory to the guest")]
+pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, flags: u64) -> Result<()> {
+    let end = range(vm, address, size)?;
+    let rights = Rights::new(flags)?;
+    if host.is_null() || !(host.addr() as u64).is_multiple_of(GRANULE) {
+        return Err(Error::BadArgument);
+    }
+    let turn = vm.turns.take(true);
+    let mut memory = vm.memory();
+    if memory.mapped(address, end) != 0 {
+        return Err(Error::BadArgument);
+    }
+    // SAFETY: as the caller says.
+    unsafe { turn.map(address, host, size) }?;
+    memory.tables.set(turn.tables(), TABLES, address, size, Some(rights))?;
+    memory.ranges.insert(address, size);
+    turn.flush_translations();
+    Ok(())
+}
+
+/// `hv_vm_unmap`. Any part of what is mapped (peer: mvm#3478 unmaps pages of a balloon).
+pub(crate) fn unmap(vm: &Vm, address: u64, size: u64) -> Result<()> {
+    let end = range(vm, address, size)?;
+    let turn = vm.turns.take(true);
+    let mut memory = vm.memory();
+    if memory.mapped(address, end) != size {
+        return Err(Error::BadArgument);
+    }
+    memory.tables.set(turn.tables(), TABLES, address, size, None)?;
+    turn.unmap(address, size)?;
+    memory.remove(address, end);
+    turn.flush_translations();
+    Ok(())
+}
+
+/// `hv_vm_protect`.
+pub(crate) fn protect(vm: &Vm, address: u64, size: u64, flags: u64) -> Result<()> {
+    let end = range(vm, address, size)?;
+    let rights = Rights::new(flags)?;
+    let turn = vm.turns.take(true);
+    let mut memory = vm.memory();
+    if memory.mapped(address, end) != size {
+        return Err(Error::BadArgument);
+    }
+    memory.tables.set(turn.tables(), TABLES, address, size, Some(rights))?;
+    turn.flush_translations();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut() {
+        let mut memory = Memory::new();
+        memory.ranges.insert(0x1000, 0x3000);
+        memory.ranges.insert(0x4000, 0x1000);
+        assert_eq!(memory.mapped(0, 0x10000), 0x4000);
+        assert_eq!((memory.mapped(0x2000, 0x3000), memory.mapped(0x5000, 0x6000)), (0x1000, 0));
+        memory.remove(0x2000, 0x4800);
+        assert_eq!(memory.ranges.iter().collect::<Vec<_>>(), [(&0x1000, &0x1000), (&0x4800, &0x800)]);
+    }
+}
