@@ -37,3 +37,7 @@ cfg_if::cfg_if! {
         pub use vm::HvfVm;
     }
 }
+
+/// The simulated framework, whose symbols take the place of the real one's.
+#[cfg(feature = "simulated")]
+pub use hvf_sim as simulation;

@@ -13,6 +13,18 @@ cfg_if::cfg_if! {
                 Ok(_) => Host::Full,
                 Err(error) => Host::Missing(error.to_string()),
             };
+            // Whether WFI waits in the framework or comes out of it is not known of every Mac: either must do.
+            #[cfg(feature = "simulated")]
+            {
+                println!("WFI waits in the framework");
+                backend_hvf::simulation::wfi_waits(true);
+                let waiting = hv_conformance::run::<Hvf>(&host);
+                if waiting != ExitCode::SUCCESS {
+                    return waiting;
+                }
+                println!("WFI comes out of the framework");
+                backend_hvf::simulation::wfi_waits(false);
+            }
             hv_conformance::run::<Hvf>(&host)
         }
     } else {
