@@ -199,6 +199,18 @@ static bool unknown_register(CPUARMState *env, uint32_t number) {
     return true;
 }
 
+// The syndrome of a load or store that changes its base register describes no transfer: ISV is clear (Arm ARM, ESR_EL2 for EC 0x24).
+// This QEMU sets it for those of one register.
+static uint64_t described(CPUARMState *env, uint64_t syndrome) {
+    uint64_t offset;
+    uint32_t word;
+    MemoryRegion *region = ram_of(env->pc, &offset);
+    if (!region) return syndrome;
+    memcpy(&word, region->ram_block->host + offset, 4);
+    bool changes_base = (word & 0x3b200400) == 0x38000400; // pre- and post-indexed
+    return changes_base ? syndrome & ~0x01ffc000ull : syndrome;
+}
+
 static void on_exception(uc_engine *uc, uint32_t number, void *data) {
     CPUState *cpu = processor();
     CPUARMState *env = registers();
@@ -215,6 +227,7 @@ static void on_exception(uc_engine *uc, uint32_t number, void *data) {
         event.syndrome = env->exception.syndrome;
         uint32_t class = env->exception.syndrome >> ARM_EL_EC_SHIFT;
         bool abort = class == EC_DATAABORT || class == EC_INSNABORT;
+        if (class == EC_DATAABORT) event.syndrome = described(env, event.syndrome);
         event.virtual_address = abort ? fault : 0;
         event.physical_address = abort ? (env->cp15.hpfar_el2 >> 4) << 12 | (fault & 0xfff) : 0;
     } else {
