@@ -61,11 +61,11 @@ fn range(vm: &Vm, address: u64, size: u64) -> Result<u64> {
     Ok(end)
 }
 
-/// The host's page in bytes.
-#[expect(unsafe_code, reason = "asks the host's C library")]
-fn host_page() -> usize {
-    // SAFETY: `sysconf` takes a number and touches no memory of ours.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+/// Size of this host's pages.
+#[expect(unsafe_code, reason = "calls C")]
+fn host_page() -> u64 {
+    // SAFETY: it has no precondition.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(GRANULE)
 }
 
 /// `hv_vm_map`. Model: what is mapped already cannot be mapped again.
@@ -76,8 +76,9 @@ fn host_page() -> usize {
 pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, flags: u64) -> Result<()> {
     let end = range(vm, address, size)?;
     let rights = Rights::new(flags)?;
-    // Header: page-aligned. A page of this process is the host's, which on a Mac is the granule.
-    if host.is_null() || !host.addr().is_multiple_of(host_page()) {
+    // Header: page-aligned. On a Mac that is the granule; the simulation's host may have smaller pages, on which the same
+    // program's memory begins.
+    if host.is_null() || !(host.addr() as u64).is_multiple_of(host_page().min(GRANULE)) {
         return Err(Error::BadArgument);
     }
     let turn = vm.turns.take(true);

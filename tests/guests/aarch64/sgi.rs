@@ -1,5 +1,5 @@
 //! Two cores send each other SGIs, forever: the second sends 2, the first sends 3 to itself and then answers with 1. The second
-//! begins, since an SGI to a core that has not enabled its group yet may be lost (IHI 0069, 11.2.17).
+//! begins, since an SGI to a core that has not enabled its group yet may be lost (IHI 0069, 4.6.3).
 //! Each reports what it takes: its number in bits 8-15, the INTID below.
 #![no_std]
 #![no_main]
