@@ -136,3 +136,6 @@ impl fmt::Debug for HvfVm {
         write!(f, "HvfVm({} vCPUs)", self.shared.cores.len())
     }
 }
+
+#[cfg(all(test, feature = "simulated"))]
+mod tests;

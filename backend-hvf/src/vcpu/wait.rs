@@ -17,8 +17,9 @@ use crate::{
     timer::VirtualTimer,
 };
 
-/// How long an SGI of another core may stay unseen: the framework delivers it without telling.
-const SGI_LATENCY: Duration = Duration::from_millis(1);
+/// How long an SGI of another core may stay unseen, at first and at most: the framework delivers it without telling.
+const FIRST_LOOK: Duration = Duration::from_micros(20);
+const LAST_LOOK: Duration = Duration::from_millis(1);
 
 const TIMER: u64 = 1 << timer::VIRTUAL;
 
@@ -53,13 +54,15 @@ impl HvfVcpu {
         if !cores.will_wait() {
             return Ok(());
         }
+        let mut look = FIRST_LOOK;
         loop {
             let enabled = self.core.redistributor(RedistributorRegister::ISENABLER0)?;
             if enabled & self.core.redistributor(RedistributorRegister::ISPENDR0)? != 0 {
                 return Ok(());
             }
             let timer = if enabled & TIMER == 0 { None } else { self.until_timer()? };
-            let others = (cores.len() > 1).then_some(SGI_LATENCY);
+            let others = (cores.len() > 1).then_some(look);
+            look = (look * 2).min(LAST_LOOK);
             let sleep = [timer, others].into_iter().flatten().min();
             // What is beyond the clock's range never comes.
             let deadline = sleep.and_then(|sleep| Instant::now().checked_add(sleep));
