@@ -83,7 +83,11 @@ impl Choice {
             if #[cfg(feature = "emulator")] {
                 match self {
                     Self::Native => run::on::<native::Native>(arguments, files),
-                    Self::Emulated => run::on::<backend_hvf::Hvf>(arguments, files),
+                    Self::Emulated => {
+                        // Cores that wait outside would have to look for each other's interrupts.
+                        backend_hvf::simulation::wfi_waits(true);
+                        run::on::<backend_hvf::Hvf>(arguments, files)
+                    }
                 }
             } else {
                 run::on::<native::Native>(arguments, files)
