@@ -94,6 +94,7 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("old_pci_4_cpus", |place| pattern_guest(place, place.old, Image::Packaged, "pci", 4)),
     ("new_pci_4_cpus", |place| pattern_guest(place, place.new, Image::Packaged, "pci", 4)),
     ("a_quiet_boot_has_few_exits", a_quiet_boot_has_few_exits),
+    ("a_disk_request_is_one_exit", a_disk_request_is_one_exit),
 ];
 
 /// A box for each guest takes time: what differs between the backends.
@@ -426,6 +427,19 @@ fn a_quiet_boot_has_few_exits(place: Place) -> Result<()> {
         ended.stderr.lines().find_map(|line| line.split("vCPU 0: ").nth(1)?.split(" exits: ").next());
     let exits: u64 = counts.with_context(|| format!("no exits counted in:\n{}", ended.stderr))?.parse()?;
     ensure!((100..=2500).contains(&exits), "a quiet boot took {exits} exits:\n{}", ended.stderr);
+    Ok(())
+}
+
+/// Nobody but the VMM can watch doorbells on a Mac.
+fn a_disk_request_is_one_exit(place: Place) -> Result<()> {
+    let disk = Disk::with(&vec![0; 8 << 20])?;
+    let boot = |test| -> Result<u64> {
+        let ended = new_guest(place, test, "-vv", Some(&disk))?.wait()?.code(0)?;
+        exits(&ended.stderr)
+    };
+    let (idle, busy) = (boot("none")?, boot("requests")?);
+    let requests = busy.saturating_sub(idle);
+    ensure!((1000..1100).contains(&requests), "1,000 requests took {requests} exits ({busy} less {idle})");
     Ok(())
 }
 

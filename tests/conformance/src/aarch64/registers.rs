@@ -26,6 +26,15 @@ where
     ]
 }
 
+/// Fields of ID registers, by their lowest bit, of what the machine `hv-1` has on no host: 0, or 15 where that says so too.
+const ABSENT: &[(SystemRegister, &[(&str, u32)])] = &[
+    (SystemRegister::ID_AA64PFR0_EL1, &[("SVE", 32), ("MPAM", 40), ("AMU", 44)]),
+    (SystemRegister::ID_AA64PFR1_EL1, &[("MTE", 8), ("SME", 24)]),
+    (SystemRegister::ID_AA64DFR0_EL1, &[("PMU", 8), ("SPE", 32)]),
+    (SystemRegister::ID_AA64ZFR0_EL1, &[("SVE2", 0)]),
+    (SystemRegister::ID_AA64SMFR0_EL1, &[("SME with F32F32", 32)]),
+];
+
 /// What is not allocated there is zero (Arm ARM, D23.3.1).
 fn id_space<H: Hypervisor>()
 where
@@ -41,8 +50,16 @@ where
             if register == SystemRegister::new(3, 0, 0, 7, 7) {
                 assert_eq!(value, 0, "{register}");
             }
+            if let Some((_, fields)) = ABSENT.iter().find(|(name, _)| *name == register) {
+                for (what, low) in *fields {
+                    assert!(
+                        [0, 15].contains(&(value >> low & 15)),
+                        "{what} is offered: {register} is {value:#x}"
+                    );
+                }
+            }
             if register == SystemRegister::ID_AA64PFR0_EL1 {
-                assert!(value & 15 != 0 && value >> 4 & 15 != 0, "there are EL0 and EL1: {value:#x}");
+                assert_eq!(value & 0xff, 0x11, "EL0 and EL1 run AArch64 alone: {value:#x}");
                 assert_eq!(value >> 24 & 15, 1, "the GIC has system registers: {value:#x}");
             }
         }
