@@ -179,17 +179,30 @@ static void change_registers(void) {
 
 // --- Exceptions ---------------------------------------------------------------------------------------------------------
 
+static bool instruction_at(uint64_t pc, uint32_t *word) {
+    uint64_t offset;
+    MemoryRegion *region = ram_of(pc, &offset);
+    if (!region) return false;
+    memcpy(word, region->ram_block->host + offset, 4);
+    return true;
+}
+
+// QEMU 5 describes loads and stores with writeback in the syndrome; a processor does not (Arm ARM, ESR_ELx, ISV for EC 0x24).
+static uint32_t without_writeback(CPUARMState *env, uint32_t syndrome) {
+    uint32_t word;
+    // Load/store register (immediate pre- or post-indexed): size 111 V 00 opc 0 imm9 x1.
+    bool writeback = instruction_at(env->pc, &word) && (word & 0x3b200400) == 0x38000400;
+    return writeback ? syndrome & ~MAKE_64BIT_MASK(14, 11) : syndrome;
+}
+
 // An MSR or MRS of a register that QEMU does not know is UNDEFINED there. At EL1 we let it come to EL2, as a processor does
 // whose hypervisor traps everything that it does not hand to the guest.
 static bool unknown_register(CPUARMState *env, uint32_t number) {
     if (number != EXCP_UDEF || env->exception.target_el != 1 || env->exception.syndrome >> ARM_EL_EC_SHIFT
         || arm_current_el(env) != 1)
         return false;
-    uint64_t offset;
     uint32_t word;
-    MemoryRegion *region = ram_of(env->pc, &offset);
-    if (!region) return false;
-    memcpy(&word, region->ram_block->host + offset, 4);
+    if (!instruction_at(env->pc, &word)) return false;
     uint32_t op1 = extract32(word, 16, 3);
     if ((word & 0xffd00000) != 0xd5100000 || op1 > 3) return false;
     env->exception.target_el = 2;
@@ -215,6 +228,8 @@ static void on_exception(uc_engine *uc, uint32_t number, void *data) {
         event.syndrome = env->exception.syndrome;
         uint32_t class = env->exception.syndrome >> ARM_EL_EC_SHIFT;
         bool abort = class == EC_DATAABORT || class == EC_INSNABORT;
+        if (class == EC_DATAABORT && event.syndrome & ARM_EL_ISV)
+            event.syndrome = without_writeback(env, event.syndrome);
         event.virtual_address = abort ? fault : 0;
         event.physical_address = abort ? (env->cp15.hpfar_el2 >> 4) << 12 | (fault & 0xfff) : 0;
     } else {

@@ -1,4 +1,5 @@
 //! `hv_vm_map` and its kin: host memory at guest-physical addresses.
+#![expect(unsafe_code, reason = "gives host memory to the guest")]
 
 use std::{collections::BTreeMap, ffi::c_void};
 
@@ -61,15 +62,22 @@ fn range(vm: &Vm, address: u64, size: u64) -> Result<u64> {
     Ok(end)
 }
 
+/// Bytes of a page of this host's, which host memory is aligned to (header: page-aligned). A Mac's has 16 KiB; where it has less,
+/// memory of the host's own `mmap` begins anywhere.
+fn page_size() -> usize {
+    // SAFETY: it reads a constant.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(1 << 12)
+}
+
 /// `hv_vm_map`. Model: what is mapped already cannot be mapped again.
 ///
 /// # Safety
 /// The memory is there until it is unmapped or the VM is gone, and may be written at any time.
-#[expect(unsafe_code, reason = "gives host memory to the guest")]
 pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, flags: u64) -> Result<()> {
     let end = range(vm, address, size)?;
     let rights = Rights::new(flags)?;
-    if host.is_null() || !(host.addr() as u64).is_multiple_of(GRANULE) {
+    if host.is_null() || !host.addr().is_multiple_of(page_size()) {
         return Err(Error::BadArgument);
     }
     let turn = vm.turns.take(true);
