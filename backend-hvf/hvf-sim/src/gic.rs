@@ -205,7 +205,8 @@ impl Gic {
             } else {
                 cpu.affinity & !0xff == cluster && aff0 >> 4 == field(44, 4) && value >> (aff0 & 15) & 1 == 1
             };
-            if is_target && cpu.private.group(intid) == group {
+            // With one security state a request for group 1 makes interrupts of either group (as KVM's vGIC has it).
+            if is_target && cpu.private.group(intid) <= group {
                 cpu.private.latch(intid);
             }
         }

@@ -33,6 +33,9 @@ fn exceptions_come_with_their_syndrome_and_only_a_hypercall_moves_pc() {
     // ldp x4, x5, [x1]: the syndrome does not describe it.
     let (class, iss, address, moved) = next();
     assert_eq!((class, iss >> 24, address, moved), (0x24, 0, DEVICE, 0));
+    // str x2, [x1], #8: nor one with writeback.
+    let (class, iss, address, moved) = next();
+    assert_eq!((class, iss >> 14, iss >> 6 & 1, address, moved), (0x24, 0, 1, DEVICE, 0));
     assert_eq!(next(), (0x16, 7, 0, 4), "hvc #7");
     assert_eq!(next(), (0x17, 0, 0, 0), "smc #0");
     let (class, iss, _, moved) = next();

@@ -4,6 +4,7 @@ pub(crate) const EXITS: &[u32] = &[
     0xb900_0022, // str w2, [x1]
     0x7980_0423, // ldrsh x3, [x1, #2]
     0xa940_1424, // ldp x4, x5, [x1]
+    0xf800_8422, // str x2, [x1], #8
     0xd400_00e2, // hvc #7
     0xd400_0003, // smc #0
     0xd503_207f, // wfi
