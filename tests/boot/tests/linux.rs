@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     fs,
     path::Path,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
 };
@@ -119,6 +119,15 @@ fn main() -> ExitCode {
     let own = if cfg!(target_arch = "x86_64") { X86_64_ONLY } else { ARM64_ONLY };
     add("native", NATIVE, why_not_native().as_deref(), &[COMMON, NATIVE_ONLY, own]);
     add("emulated", EMULATED, why_not(Host::Emulated).as_deref(), &[COMMON, ARM64_ONLY, EMULATED_ONLY]);
+    let native =
+        why_not_native().is_none().then_some("this host's own hypervisor serves, so auto takes that");
+    let reason = why_not(Host::Emulated);
+    add(
+        "emulated",
+        EMULATED,
+        native.or(reason.as_deref()),
+        &[&[("auto_emulates_and_says_so", auto_emulates_and_says_so)]],
+    );
     add("kvm_arm64", KVM_ARM64, why_not(Host::KvmArm64).as_deref(), &[ARM64_ONLY, KVM_ARM64_ONLY]);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -427,6 +436,18 @@ fn a_quiet_boot_has_few_exits(place: Place) -> Result<()> {
         ended.stderr.lines().find_map(|line| line.split("vCPU 0: ").nth(1)?.split(" exits: ").next());
     let exits: u64 = counts.with_context(|| format!("no exits counted in:\n{}", ended.stderr))?.parse()?;
     ensure!((100..=2500).contains(&exits), "a quiet boot took {exits} exits:\n{}", ended.stderr);
+    Ok(())
+}
+
+fn auto_emulates_and_says_so(place: Place) -> Result<()> {
+    let arguments = boot_words(&Kernel::named(place.new)?, Image::Packaged, PCI, "none quiet")?;
+    let output = Command::new(place.host.hv()?).arg("run").args(arguments).stdin(Stdio::null()).output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "hv ended with {}: {told}", output.status);
+    ensure!(
+        told.lines().count() == 1 && told.contains("an arm64 machine is emulated, since"),
+        "not said: {told}"
+    );
     Ok(())
 }
 
