@@ -59,7 +59,8 @@ where
                 }
             }
             if register == SystemRegister::ID_AA64PFR0_EL1 {
-                assert_eq!(value & 0xff, 0x11, "EL0 and EL1 run AArch64 alone: {value:#x}");
+                // Programs at EL0 may be AArch32 where the host's processor runs those; KVM does not let us hide it.
+                assert_eq!(value >> 4 & 15, 1, "EL1 runs AArch64 alone: {value:#x}");
                 assert_eq!(value >> 24 & 15, 1, "the GIC has system registers: {value:#x}");
             }
         }
