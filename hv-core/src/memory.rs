@@ -5,7 +5,10 @@ mod segment;
 
 use std::sync::Arc;
 
-use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, mmap::MmapRegionBuilder};
+use vm_memory::{
+    GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+    mmap::{MmapRegionBuilder, MmapRegionError},
+};
 
 pub use layout::{GRANULE, LayoutError, RamLayout};
 pub use segment::{Segment, parts};
@@ -13,6 +16,9 @@ pub use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 /// All of a guest's RAM, mapped in this process and shared by everything that reads or writes it.
 pub type GuestRam = Arc<GuestMemoryMmap>;
+
+/// Size of the large pages of x86_64 and, with pages of 4 KiB, of aarch64.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// The host does not give the guest its RAM.
 #[derive(Debug, thiserror::Error)]
@@ -31,16 +37,32 @@ pub fn allocate(layout: &RamLayout) -> Result<GuestRam, AllocateError> {
     let error = |reason: String| AllocateError { size: layout.size(), reason };
     let map = |range: &std::ops::Range<u64>| {
         let size = usize::try_from(range.end - range.start).map_err(|e| error(e.to_string()))?;
-        let mapping = MmapRegionBuilder::new(size)
-            .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-            .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_NORESERVE)
-            .build()
-            .map_err(|e| error(e.to_string()))?;
+        let mapping = map_aligned(size).map_err(|e| error(e.to_string()))?;
         GuestRegionMmap::new(mapping, GuestAddress(range.start)).ok_or_else(|| error("it wraps".to_owned()))
     };
     let regions = layout.ranges().iter().map(map).collect::<Result<Vec<_>, _>>()?;
     let ram = GuestMemoryMmap::from_regions(regions).map_err(|e| error(e.to_string()))?;
     Ok(Arc::new(ram))
+}
+
+/// Maps `size` bytes, if it can at a multiple of [`LARGE_PAGE`]: only there can a large page of the host be one of the guest's.
+fn map_aligned(size: usize) -> Result<MmapRegion, MmapRegionError> {
+    let mapping = map(size)?;
+    let astray = mapping.as_ptr().addr() % LARGE_PAGE;
+    if astray == 0 || size < LARGE_PAGE {
+        return Ok(mapping);
+    }
+    drop(mapping);
+    // Hosts place a mapping right below the one before, so one of this size makes the next one begin where it should.
+    let _above = map(astray)?;
+    map(size)
+}
+
+fn map(size: usize) -> Result<MmapRegion, MmapRegionError> {
+    MmapRegionBuilder::new(size)
+        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+        .with_mmap_flags(libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_NORESERVE)
+        .build()
 }
 
 /// The regions of `ram`, for a virtual machine to show to its guest.
@@ -69,6 +91,16 @@ mod tests {
         ram.write_obj(0x55_u8, last).unwrap();
         assert_eq!(ram.read_obj::<u8>(last).unwrap(), 0x55);
         assert!(ram.read_obj::<u8>(GuestAddress(3 * GIB)).is_err());
+    }
+
+    #[test]
+    fn a_second_try_is_still_all_of_the_ram() {
+        // Whatever lies above, the size is kept and every byte is there.
+        let _crooked = map(12 << 10).unwrap();
+        let mapping = map_aligned(8 << 20).unwrap();
+        assert_eq!(mapping.size(), 8 << 20);
+        let small = map_aligned(64 << 10).unwrap();
+        assert_eq!(small.size(), 64 << 10);
     }
 
     #[test]

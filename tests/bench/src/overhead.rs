@@ -1,5 +1,5 @@
-//! What the VMM adds to a guest's own boot: exec to the first line of /init less the guest's uptime at that line, and
-//! the memory that it holds then.
+//! What the VMM adds to a guest's own boot: exec to the first line of /init less the guest's uptime at that line, of that
+//! what is over before the guest's first instruction, and the memory that the VMM holds then.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,15 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use hv_boot_tests::Host;
 
 use crate::{Figures, boot::LINE, memory::beyond_guest};
 
 pub(crate) fn measure(runs: usize, kernel: &Path, initrd: &Path) -> Result<()> {
-    let (mut whole, mut added, mut share, mut memory) =
+    let (mut whole, mut added, mut own, mut memory) =
         (Figures::default(), Figures::default(), Figures::default(), Figures::default());
     for _ in 0..runs {
+        own.push(start_and_stop(kernel, initrd)?);
         let mut command = Command::new(Host::Native.hv()?);
         command.args(["run", "--memory", "256M", "--append", "quiet hv.then=wait", "--kernel"]);
         command.arg(kernel).arg("--initrd").arg(initrd).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -27,7 +28,6 @@ pub(crate) fn measure(runs: usize, kernel: &Path, initrd: &Path) -> Result<()> {
         let (time, uptime) = seen(BufReader::new(stdout), start)?;
         whole.push(time);
         added.push(time - uptime);
-        share.push(100.0 * (time - uptime) / time);
         thread::sleep(Duration::from_secs(1));
         memory.push(beyond_guest(child.id())?);
         child.kill()?;
@@ -35,17 +35,28 @@ pub(crate) fn measure(runs: usize, kernel: &Path, initrd: &Path) -> Result<()> {
     }
     let (low, high) = added.range();
     println!(
-        "| exec to the first line of /init, s | less the guest's uptime, s (range) | share | memory beyond guest RAM |"
+        "| exec to the first line of /init, s | less the guest's uptime, s (range) | hv alone: exec, load, start, end, s | memory beyond guest RAM |"
     );
     println!("| --- | --- | --- | --- |");
     println!(
-        "| {:.2} | {:.2} ({low:.2}–{high:.2}) | {:.0} % | {:.1} MiB |",
+        "| {:.2} | {:.2} ({low:.2}–{high:.2}) | {:.2} | {:.1} MiB |",
         whole.median(),
         added.median(),
-        share.median(),
+        own.median(),
         memory.median()
     );
     Ok(())
+}
+
+/// Seconds that `hv` takes to load and start the same guest and to end it at once.
+fn start_and_stop(kernel: &Path, initrd: &Path) -> Result<f64> {
+    let mut command = Command::new(Host::Native.hv()?);
+    command.args(["run", "--memory", "256M", "--timeout", "1ms", "--kernel"]).arg(kernel);
+    command.arg("--initrd").arg(initrd).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let code = command.status().with_context(|| format!("cannot run {command:?}"))?.code();
+    ensure!(code == Some(124), "hv ended with {code:?}, not by --timeout");
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Seconds since `start` at the first line of /init, and the uptime that it tells.
