@@ -11,6 +11,7 @@ pub mod mmio;
 pub mod negotiation;
 pub mod pci;
 pub mod queue;
+pub mod vsock;
 pub mod workers;
 
 pub use endpoint::Endpoint;
@@ -32,6 +33,8 @@ pub enum Kind {
     Console = 3,
     /// 5.4
     Entropy = 4,
+    /// 5.10
+    Vsock = 19,
 }
 
 /// How virtio devices are found and driven.

@@ -17,6 +17,7 @@
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
+//! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
 //! | [`arm64_image`] | changed kernels, packed or not | only the kernel's room, device tree and initial RAM disk are written; refusals are one line |
@@ -65,6 +66,7 @@ mod virtio_mmio;
 mod virtio_pci;
 mod virtio_transport;
 mod virtqueue;
+mod vsock;
 
 pub use acpi_power::acpi_power;
 pub use arm64_image::arm64_image;
@@ -91,5 +93,6 @@ pub use uart::uart;
 pub use virtio_mmio::virtio_mmio;
 pub use virtio_pci::virtio_pci;
 pub use virtqueue::virtqueue;
+pub use vsock::vsock;
 
 use input::Input;
