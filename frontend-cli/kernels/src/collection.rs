@@ -150,6 +150,14 @@ impl Collection {
         })
     }
 
+    /// A file's bytes as they were packaged: how many.
+    pub(crate) fn size(&self, content: &Content) -> Result<u64> {
+        Ok(match content {
+            Content::Spooled { size, .. } => *size,
+            Content::Host(path) => open_file(path)?.metadata()?.len(),
+        })
+    }
+
     /// All bytes of a file as they were packaged.
     ///
     /// # Errors

@@ -35,6 +35,8 @@ pub(super) fn kernel(
         left = rest.with_context(|| format!("kernel {} has more than {MOST_KEPT} bytes", choice.release))?;
         file.sync_all().with_context(|| format!("cannot write {}", path.display()))
     };
+    let size = collection.size(&choice.image)?;
+    ensure!(size <= MOST_KEPT, "the image of kernel {} has {size} bytes", choice.release);
     keep(&folder.join(IMAGE), &mut collection.open(&choice.image)?)?;
     if let Some(mut config) = config {
         keep(&folder.join(CONFIG), &mut config)?;
