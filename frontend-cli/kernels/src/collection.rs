@@ -24,6 +24,8 @@ const MOST_RELEASES: usize = 64;
 /// Parts of a module's path below its release.
 const MOST_DEPTH: usize = 16;
 
+const SPOOLING: &str = "cannot unpack into the folder of kernels";
+
 /// Where a file's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
@@ -95,7 +97,7 @@ impl Collection {
         let end = self.spooled.checked_add(size).filter(|end| *end <= MOST_SPOOLED);
         let end =
             end.with_context(|| format!("holds more than {MOST_SPOOLED} bytes of kernels and modules"))?;
-        let copied = io::copy(&mut content.take(size), &mut self.spool).context("spooling")?;
+        let copied = io::copy(&mut content.take(size), &mut self.spool).context(SPOOLING)?;
         ensure!(copied == size, "is truncated");
         let content = Content::Spooled { offset: self.spooled, size };
         self.spooled = end;
@@ -137,7 +139,7 @@ impl Collection {
 
     /// After the last [`Self::add`], before the first [`Self::open`].
     pub(crate) fn finish(&mut self) -> Result<()> {
-        self.spool.flush().context("spooling")
+        self.spool.flush().context(SPOOLING)
     }
 
     /// A file's bytes as they were packaged.

@@ -60,11 +60,10 @@ pub(crate) fn write(mut collection: Collection, folder: &Path) -> Result<Manifes
         check_built_in(release, configuration)?;
     }
     let mut resolver = Resolver::new(&collection, &choice.pieces, release, *architecture)?;
-    let listed = choice.pieces.built_in.is_some() || configuration.is_some();
     let mut features = BTreeMap::new();
     let mut order: Vec<String> = Vec::new();
     for feature in Feature::ALL {
-        let support = support(&mut resolver, feature.parts(*architecture), configuration.as_ref(), listed)?;
+        let support = support(&mut resolver, feature.parts(*architecture), configuration.as_ref())?;
         if let Support::Modules(modules) = &support {
             let new: Vec<_> = modules.iter().filter(|module| !order.contains(module)).cloned().collect();
             // All that a module needs is in its own feature, in order, so the joined list is in order, too.
@@ -100,7 +99,6 @@ fn support(
     resolver: &mut Resolver<'_>,
     parts: &[Part],
     configuration: Option<&Configuration>,
-    listed: bool,
 ) -> Result<Support> {
     let mut modules: Vec<String> = Vec::new();
     for Part { option, module } in parts {
@@ -120,7 +118,7 @@ fn support(
         } else if !is_built_in {
             return Ok(Support::Lacks(match value {
                 Some(_) => format!("{option}=m, but {module}.ko is in none of the files given"),
-                None if listed => format!("{option} is not set"),
+                None if configuration.is_some() => format!("{option} is not set"),
                 None => format!("neither {module}.ko nor a configuration that says {option}=y"),
             }));
         }

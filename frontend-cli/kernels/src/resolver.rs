@@ -22,6 +22,8 @@ use crate::{
 pub(crate) const MOST_MODULE: u64 = 64 << 20;
 /// Bytes of a list.
 pub(crate) const MOST_LIST: u64 = 32 << 20;
+/// Bytes of all modules that are looked into, unpacked.
+const MOST_READ: u64 = 4 << 30;
 /// Modules that wait for one another.
 const MOST_DEPTH: usize = 64;
 
@@ -46,6 +48,8 @@ pub(crate) struct Resolver<'a> {
     aliases: Option<BTreeMap<String, Vec<String>>>,
     /// Modules that cannot load, and why.
     lacking: BTreeMap<String, String>,
+    /// Bytes that may still be unpacked to look into modules.
+    left: u64,
 }
 
 /// The modules that were found to be needed, in load order.
@@ -77,6 +81,7 @@ impl<'a> Resolver<'a> {
             infos: BTreeMap::new(),
             aliases: None,
             lacking: BTreeMap::new(),
+            left: MOST_READ,
         })
     }
 
@@ -158,11 +163,11 @@ impl<'a> Resolver<'a> {
         if self.is_module(wanted) {
             return Ok(vec![wanted.to_owned()]);
         }
-        let aliases = match &mut self.aliases {
-            Some(aliases) => aliases,
-            none => none.insert(read_aliases(self.collection, self.pieces)?),
-        };
-        let mut found = aliases.get(wanted).cloned().unwrap_or_default();
+        if self.aliases.is_none() {
+            self.aliases = Some(self.read_aliases()?);
+        }
+        let aliases = self.aliases.as_ref().and_then(|aliases| aliases.get(wanted));
+        let mut found = aliases.cloned().unwrap_or_default();
         found.sort();
         found.dedup();
         found.retain(|name| self.pieces.modules.contains_key(name));
@@ -172,7 +177,7 @@ impl<'a> Resolver<'a> {
     fn info(&mut self, name: &str) -> Result<&ModuleInfo> {
         if !self.infos.contains_key(name) {
             let file = self.pieces.modules.get(name).with_context(|| format!("no module {name}"))?;
-            let bytes = module_bytes(self.collection, file)?;
+            let bytes = self.read(file)?;
             let info = module_info::parse(&bytes).with_context(|| format!("module {}", file.path))?;
             ensure!(
                 info.machine == self.architecture.elf_machine(),
@@ -193,22 +198,33 @@ impl<'a> Resolver<'a> {
         }
         self.infos.get(name).with_context(|| format!("no module {name}"))
     }
-}
 
-/// Which modules have an alias: by the list, or else by looking into each.
-fn read_aliases(collection: &Collection, pieces: &Pieces) -> Result<BTreeMap<String, Vec<String>>> {
-    if let Some(content) = &pieces.aliases {
-        return Ok(listing::aliases(&collection.bytes(content, MOST_LIST).context("modules.alias")?));
-    }
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, file) in &pieces.modules {
-        // One that is damaged and needed is refused where it is needed.
-        let info = module_bytes(collection, file).and_then(|bytes| module_info::parse(&bytes));
-        for alias in info.map(|info| info.aliases).unwrap_or_default() {
-            found.entry(alias).or_default().push(name.clone());
+    /// Which modules have an alias: by the list, or else by looking into each.
+    fn read_aliases(&mut self) -> Result<BTreeMap<String, Vec<String>>> {
+        let (collection, pieces) = (self.collection, self.pieces);
+        if let Some(content) = &pieces.aliases {
+            return Ok(listing::aliases(&collection.bytes(content, MOST_LIST).context("modules.alias")?));
         }
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, file) in &pieces.modules {
+            // One that is damaged and needed is refused where it is needed.
+            let info = self.read(file).and_then(|bytes| module_info::parse(&bytes));
+            for alias in info.map(|info| info.aliases).unwrap_or_default() {
+                found.entry(alias).or_default().push(name.clone());
+            }
+            ensure!(self.left > 0, "the modules have more than {MOST_READ} bytes");
+        }
+        Ok(found)
     }
-    Ok(found)
+
+    fn read(&mut self, file: &ModuleFile) -> Result<Vec<u8>> {
+        ensure!(self.left > 0, "the modules have more than {MOST_READ} bytes");
+        let bytes = module_bytes(self.collection, file);
+        // One that cannot be read took no more time than the largest.
+        let cost = bytes.as_ref().map_or(MOST_MODULE, |bytes| bytes.len() as u64);
+        self.left = self.left.saturating_sub(cost);
+        bytes
+    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ impl Store {
 
         let lock = self.lock()?;
         let place = self.folder.join(&name);
+        let default = self.default(manifest.architecture)?;
         if place.exists() {
             ensure!(
                 Kernel::open(&place, &name).is_ok_and(|old| *old.manifest() == manifest)
@@ -69,7 +70,9 @@ impl Store {
             import::sync(&self.folder)?;
         }
         if self.default_name(manifest.architecture).is_none() {
-            self.write_default(manifest.architecture, &name)?;
+            // What guests get stays the same, also where it was not written down.
+            let default = default.map_or(name.clone(), |kernel| kernel.name);
+            self.write_default(manifest.architecture, &default)?;
         }
         drop(lock);
         self.find(&name)

@@ -46,6 +46,9 @@ fn the_first_import_is_the_default_until_another_is_chosen_or_it_is_removed() {
     // The newest takes its place.
     store.remove("6.1-x86_64").unwrap();
     assert_eq!(default().unwrap(), "6.10-x86_64");
+    store.import(&small(folder.path(), "6.11", 0), None, None).unwrap();
+    assert_eq!(default().unwrap(), "6.10-x86_64");
+    store.remove("6.11-x86_64").unwrap();
     store.remove("6.10-x86_64").unwrap();
     store.remove("6.2-x86_64").unwrap();
     assert_eq!(default(), None);
