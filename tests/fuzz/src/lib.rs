@@ -26,6 +26,10 @@
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
 //! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`debian_package`], [`rpm_package`] | packages, whole or what is inside | contents are as long as said; names are bounded; the same files each time |
+//! | [`kernel_image`] | a kernel's first bytes | a release that is told is safe as a name |
+//! | [`kernel_lists`] | `modules.builtin`, `modules.alias`, configurations | modules are named as the kernel does; no pattern is an alias |
+//! | [`module_info`] | modules, their `.modinfo` | names are as the kernel has them, and bounded |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -40,13 +44,18 @@ mod console_control;
 mod console_detection;
 mod console_merge;
 mod cores;
+mod debian_package;
 mod elf;
 mod fdt;
 mod gic_v2m;
 mod i8042;
 mod input;
 mod instruction;
+mod kernel_image;
+mod kernel_lists;
 mod kernels;
+mod module_info;
+mod package;
 mod payload;
 mod pci;
 mod pl011;
@@ -56,6 +65,7 @@ mod psci;
 mod pvh;
 mod ram;
 mod rings;
+mod rpm_package;
 mod sink;
 mod syndrome;
 mod trapped_registers;
@@ -76,17 +86,22 @@ pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
+pub use debian_package::debian_package;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
 pub use instruction::instruction;
+pub use kernel_image::kernel_image;
+pub use kernel_lists::kernel_lists;
+pub use module_info::module_info;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;
 pub use pl061::pl061;
 pub use psci::psci;
 pub use pvh::pvh;
+pub use rpm_package::rpm_package;
 pub use syndrome::syndrome;
 pub use trapped_registers::trapped_registers;
 pub use uart::uart;
