@@ -32,7 +32,6 @@ pub(crate) enum Command {
     /// Run a guest until it ends
     Run(Box<RunArguments>),
     /// List guests
-    #[command(visible_alias = "ls")]
     Ps(PsArguments),
     /// Press guests' power buttons, and end those that do not power off in time
     Stop(StopArguments),

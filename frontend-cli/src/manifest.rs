@@ -191,7 +191,7 @@ impl<'c> Run<'c> {
             };
             match &entry.value {
                 Value::Switch(true) => {
-                    place.extend(argument.get_long().map(|long| format!("--{long}").into()))
+                    place.extend(argument.get_long().map(|long| format!("--{long}").into()));
                 }
                 Value::Switch(false) => {}
                 value => place.extend(words_of(value).iter().map(|word| self.word(argument, &word.text))),

@@ -58,6 +58,14 @@ impl Client {
         Ok(Self { lines: Lines::new(stream) })
     }
 
+    /// From now on waits so long for an answer.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.lines.source().set_read_timeout(Some(patience))
+    }
+
     /// Asks, and waits for the answer, for a bounded time.
     ///
     /// # Errors

@@ -187,7 +187,7 @@ impl Shared {
                 Ok(Request::Wait) => return self.wait(lines.into_parts().0),
                 Ok(Request::Console) => {
                     let (stream, typed) = lines.into_parts();
-                    return self.console(stream, typed);
+                    return self.console(&stream, typed);
                 }
                 Ok(Request::Status) => {
                     say(lines.source(), &Answer::Status(self.handle.status()))?;
@@ -226,9 +226,9 @@ impl Shared {
     }
 
     /// Joins the connection to the guest's console until one of them ends.
-    fn console(self: &Arc<Self>, stream: UnixStream, typed: Vec<u8>) -> io::Result<()> {
+    fn console(self: &Arc<Self>, stream: &UnixStream, typed: Vec<u8>) -> io::Result<()> {
         let Some(_place) = Place::take(self, |shared| &shared.consoles, MOST_CONSOLES) else {
-            return say(&stream, &Answer::error(format!("{MOST_CONSOLES} consoles are too many")));
+            return say(stream, &Answer::error(format!("{MOST_CONSOLES} consoles are too many")));
         };
         // Somebody who only looks says nothing, and one who stopped their terminal may come back.
         stream.set_read_timeout(None)?;
@@ -236,13 +236,13 @@ impl Shared {
         let tail = self.handle.tap().attach();
         let closer = tail.closer();
         let history = u64::try_from(tail.history()).unwrap_or(u64::MAX);
-        say(&stream, &Answer::Console { history })?;
+        say(stream, &Answer::Console { history })?;
         let far = stream.try_clone()?;
         thread::Builder::new()
             .name("control console".to_owned())
             .stack_size(STACK)
             .spawn(move || show(tail, &far))?;
-        let ended = self.type_in(&stream, typed);
+        let ended = self.type_in(stream, typed);
         closer.close();
         ended
     }

@@ -17,6 +17,8 @@ use crate::{
 
 /// How soon the power button of a guest that did not listen is pressed again.
 const PRESS_AGAIN: Duration = Duration::from_secs(1);
+/// So long a guest's process may take to answer that it will end.
+const ANSWER: Duration = Duration::from_secs(5);
 /// So long a guest's process may take to end when it was told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -86,8 +88,11 @@ pub(super) fn kill(guests: &Guests, arguments: &KillArguments) -> anyhow::Result
 
 /// Ends a guest by asking its process, or without asking if that does not answer.
 fn end(guest: &Guest) -> anyhow::Result<()> {
-    let told = guest.control().map(|mut client| client.request(&Request::End));
-    if matches!(told, Ok(Ok(_))) && guest.wait_until_gone(PATIENCE) {
+    let told = guest.control().and_then(|mut client| {
+        client.set_patience(ANSWER)?;
+        Ok(client.request(&Request::End)?)
+    });
+    if told.is_ok() && guest.wait_until_gone(PATIENCE) {
         return Ok(());
     }
     let pid = guest.pid().and_then(Pid::from_raw);

@@ -97,7 +97,7 @@ impl Guests {
             return Ok(guest);
         }
         let shown: String = name.chars().take(80).collect();
-        match name::nearest(name, self.guests.keys().map(String::as_str)).as_slice() {
+        match name::nearest(&shown, self.guests.keys().map(String::as_str)).as_slice() {
             [] => bail!("there is no guest named {shown}; `hv ps -a` shows all"),
             near => bail!("there is no guest named {shown}; did you mean {}?", near.join(" or ")),
         }

@@ -33,14 +33,15 @@ pub(super) fn friendly(random: u64) -> String {
     format!("{}-{}", pick(&KINDS, random), pick(&THINGS, random >> 8))
 }
 
-/// The names that `asked` may have been meant for, the likeliest first, at most three.
+/// The names that `asked` may have been meant for, the likeliest first, at most three: those that come of changing at
+/// most half of its letters.
 pub(super) fn nearest<'n>(asked: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
-    const LIKELY: f64 = 0.7;
-    let mut near: Vec<(f64, &str)> = names
-        .map(|name| (strsim::jaro_winkler(asked, name), name))
-        .filter(|(likeness, _)| *likeness > LIKELY)
+    let most = asked.chars().count() / 2;
+    let mut near: Vec<(usize, &str)> = names
+        .map(|name| (strsim::osa_distance(asked, name), name))
+        .filter(|(distance, _)| *distance <= most)
         .collect();
-    near.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(other.1)));
+    near.sort_unstable();
     near.into_iter().take(3).map(|(_, name)| name).collect()
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Registration {
     folder: PathBuf,
     kept: Option<Kept>,
     record: Record,
+    /// The record is that of this run, and written.
+    is_described: bool,
     server: Option<(Server, ConsoleTap)>,
     /// Locked until the guest is off the list.
     lock: Option<File>,
@@ -100,7 +102,16 @@ impl Registration {
             created: super::record::now(),
             ..Record::default()
         };
-        Ok(Self { places: places.clone(), name, folder, kept, record, server: None, lock: Some(lock) })
+        Ok(Self {
+            places: places.clone(),
+            name,
+            folder,
+            kept,
+            record,
+            is_described: false,
+            server: None,
+            lock: Some(lock),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -138,7 +149,9 @@ impl Registration {
     /// A record cannot be written.
     pub(crate) fn describe(&mut self, fill: impl FnOnce(&mut Record)) -> anyhow::Result<()> {
         fill(&mut self.record);
-        self.write_record().with_context(|| format!("guest {} cannot be recorded", self.name))
+        self.write_record().with_context(|| format!("guest {} cannot be recorded", self.name))?;
+        self.is_described = true;
+        Ok(())
     }
 
     fn write_record(&mut self) -> io::Result<()> {
@@ -168,7 +181,8 @@ impl Registration {
 
     /// Tells everybody who waits that the guest has ended with this exit code, and takes it off the list.
     pub(crate) fn end(mut self, code: u8) {
-        if self.kept.as_ref().is_some_and(|kept| !kept.is_new) {
+        // A run that failed before leaves the record of the last one as it is.
+        if self.is_described && self.kept.is_some() {
             self.record.ended = Some(End::now(Some(code)));
             if let Err(error) = self.write_record() {
                 tracing::warn!("the end of guest {} cannot be recorded: {error}", self.name);

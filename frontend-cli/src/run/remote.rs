@@ -21,6 +21,8 @@ use crate::{exit_code::Code, guests::Record, input::GuestInput};
 
 /// So long the session may take for an order. It takes longer only where nobody reads the guest's output.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Who ends the guest does not care for its output as long.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(1);
 
 /// An order of another process, and where the answer goes.
 #[derive(Debug)]
@@ -78,7 +80,8 @@ impl Handle for Remote {
     fn order(&self, order: Order) -> Answer {
         let (answer, answers) = mpsc::sync_channel(1);
         self.ring.order(super::Order::Remote(Request { order, answer }));
-        match answers.recv_timeout(PATIENCE) {
+        let patience = if order == Order::End { PATIENCE_AT_THE_END } else { PATIENCE };
+        match answers.recv_timeout(patience) {
             Ok(answer) => answer,
             Err(_) if order == Order::End => {
                 // The session waits for somebody to read the guest's output, or has just ended.

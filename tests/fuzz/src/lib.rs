@@ -25,6 +25,8 @@
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
 //! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`control`] | what a client says on a control socket | lines are bounded and whole; what is understood reads back the same; refusals are one line |
+//! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -38,6 +40,7 @@ mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod control;
 mod cores;
 mod elf;
 mod fdt;
@@ -46,6 +49,7 @@ mod i8042;
 mod input;
 mod instruction;
 mod kernels;
+mod manifest;
 mod payload;
 mod pci;
 mod pl011;
@@ -74,11 +78,13 @@ pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
+pub use control::control;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
 pub use instruction::instruction;
+pub use manifest::manifest;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

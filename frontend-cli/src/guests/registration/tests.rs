@@ -95,6 +95,14 @@ fn a_kept_guest_stays_with_its_end_and_goes_on() {
     again.end(0);
     let other = Wish { image: Some("other"), ..kept("web") };
     assert!(rig.refused(other).contains("made from image"));
+    Registration::create(&rig.places, kept("web")).unwrap().end(125);
+    let guests = Guests::find_all(&rig.places).unwrap();
+    let record = &guests.named("web").unwrap().record;
+    assert_eq!(
+        (record.cpus, record.ended.unwrap().code),
+        (2, Some(0)),
+        "a run that never began changes nothing"
+    );
     guests.remove("web").unwrap();
     assert_eq!(rig.list(), []);
     rig.create(other).unwrap();
