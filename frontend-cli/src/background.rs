@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{
     process::setsid,
-    stdio::{dup2_stderr, dup2_stdout},
+    stdio::{dup2_stderr, dup2_stdout, stdout},
 };
 
 use crate::exit_code::Code;
@@ -91,14 +91,25 @@ pub(crate) fn enter() -> anyhow::Result<()> {
     setsid().context("a session of its own cannot be had").map(drop)
 }
 
-/// Tells the parent that the guest `name` runs. From now on messages go to `log`.
-pub(crate) fn ready(name: &str, log: Option<&File>) -> anyhow::Result<()> {
-    let nowhere = OpenOptions::new().write(true).open("/dev/null").context("/dev/null cannot be opened")?;
-    // A parent that was killed does not want to know.
-    let _ = rustix::io::write(rustix::stdio::stdout(), format!("\0{name}\n").as_bytes());
-    dup2_stdout(&nowhere)?;
-    dup2_stderr(log.unwrap_or(&nowhere))?;
-    Ok(())
+/// A guest in the background that the parent waits for.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) name: String,
+    /// Where messages go when nobody waits any more.
+    pub(crate) log: Option<File>,
+}
+
+impl Awaited {
+    /// Tells the parent that the guest runs.
+    pub(crate) fn tell(self) -> anyhow::Result<()> {
+        let nowhere =
+            OpenOptions::new().write(true).open("/dev/null").context("/dev/null cannot be opened")?;
+        // A parent that was killed does not want to know.
+        let _ = rustix::io::write(stdout(), format!("\0{}\n", self.name).as_bytes());
+        dup2_stdout(&nowhere)?;
+        dup2_stderr(self.log.as_ref().unwrap_or(&nowhere))?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ mod remote;
 mod tee;
 
 use std::{
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     time::{Duration, Instant},
 };
 
@@ -101,12 +104,11 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     if let Some(guest) = guest.as_mut() {
         guests::serve(arguments, guest, remote.clone())?;
     }
-    let on_start = || match &guest {
-        Some(guest) if arguments.guest.in_background => background::ready(guest.name(), messages.as_ref()),
-        _ => Ok(()),
-    };
+    let awaited = guest
+        .filter(|_| arguments.guest.in_background)
+        .map(|guest| background::Awaited { name: guest.name().to_owned(), log: messages });
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Session { arguments, parts, event_loop, orders, remote, deadline, asked: false }.run(&ring, on_start)
+    Session { arguments, parts, event_loop, orders, remote, awaited, deadline, asked: false }.run(&ring)
 }
 
 /// Passes orders to the session, from any thread.
@@ -142,7 +144,9 @@ struct Session<'a, V: Vm<Arch: Board>> {
     parts: Parts<V>,
     event_loop: EventLoop,
     orders: Receiver<Order>,
-    remote: std::sync::Arc<remote::Remote>,
+    remote: Arc<remote::Remote>,
+    /// Somebody waits for the guest to run.
+    awaited: Option<background::Awaited>,
     /// When `--timeout` is over.
     deadline: Option<Instant>,
     /// The power button was pressed.
@@ -150,8 +154,7 @@ struct Session<'a, V: Vm<Arch: Board>> {
 }
 
 impl<V: Vm<Arch: Board>> Session<'_, V> {
-    /// Runs the guest; `on_start` is called when it has started.
-    fn run(mut self, ring: &Ring, on_start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Code> {
+    fn run(mut self, ring: &Ring) -> anyhow::Result<Code> {
         if let Some(name) = &self.parts.pty {
             message::line(&format!("the console is at {}", name.display()));
         }
@@ -163,7 +166,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
 
         self.parts.machine.start()?;
         self.remote.set_state(State::Running);
-        let ended = on_start().and_then(|()| self.serve());
+        let ended = self.tell_that_it_runs().and_then(|()| self.serve());
         self.remote.set_state(State::Ended);
         match ended {
             Ok(_) => self.finish(),
@@ -171,6 +174,11 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         }
         tracing::info!("exits: {}", self.parts.machine.exit_counts());
         ended
+    }
+
+    /// Lets whoever started this process in the background go on.
+    fn tell_that_it_runs(&mut self) -> anyhow::Result<()> {
+        self.awaited.take().map_or(Ok(()), background::Awaited::tell)
     }
 
     /// Serves events and orders until the guest has ended; the exit code.

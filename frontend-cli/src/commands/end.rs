@@ -18,7 +18,7 @@ use crate::{
 /// How soon the power button of a guest that did not listen is pressed again.
 const PRESS_AGAIN: Duration = Duration::from_secs(1);
 /// So long a guest's process may take to answer that it will end.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(3);
 /// So long a guest's process may take to end when it was told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -104,7 +104,7 @@ fn end(guest: &Guest) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "guest {} does not end; see what its process waits for: ps -l {}",
+        "guest {} does not end; see what its process waits for: ps -o wchan {}",
         guest.name,
         guest.pid().unwrap_or(0)
     )
@@ -114,7 +114,7 @@ fn end(guest: &Guest) -> anyhow::Result<()> {
 pub(super) fn wait(guest: &Guest) -> anyhow::Result<Code> {
     let waited = match guest.life {
         Life::Running => guest.control().map(|client| client.wait(None)),
-        Life::Elsewhere => bail!("guest {} runs in a session with another XDG_RUNTIME_DIR", guest.name),
+        Life::Elsewhere => return Err(guest.out_of_reach()),
         Life::Stopped => return ended(guest),
     };
     match waited {
@@ -147,9 +147,7 @@ pub(super) fn remove(guests: &Guests, arguments: &RemoveArguments) -> anyhow::Re
         match guest.life {
             Life::Running if arguments.force => end(guest)?,
             Life::Running => bail!("guest {name} runs; `hv stop {name}` first, or use `hv rm -f {name}`"),
-            Life::Elsewhere => {
-                bail!("guest {name} runs in a session with another XDG_RUNTIME_DIR; stop it there")
-            }
+            Life::Elsewhere => return Err(guest.out_of_reach()),
             Life::Stopped => {}
         }
         guests.remove(name)

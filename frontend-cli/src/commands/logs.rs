@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
     args::LogsArguments,
@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) fn logs(guest: &Guest, arguments: &LogsArguments) -> anyhow::Result<Code> {
     let Some(path) = guest.log() else {
         if guest.life != Life::Running {
-            bail!("guest {} runs in another session, which keeps no log of it", guest.name);
+            return Err(guest.out_of_reach());
         }
         return from_console(guest, arguments);
     };

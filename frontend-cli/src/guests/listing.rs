@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use hv_control::Client;
 
 use super::{
@@ -111,9 +111,7 @@ impl Guests {
         let guest = self.named(name)?;
         match guest.life {
             Life::Running => Ok(guest),
-            Life::Elsewhere => {
-                bail!("guest {name} runs in a session with another XDG_RUNTIME_DIR; use that session")
-            }
+            Life::Elsewhere => Err(guest.out_of_reach()),
             Life::Stopped => bail!("guest {name} does not run; start it with `hv run --name {name} ...`"),
         }
     }
@@ -134,6 +132,11 @@ impl Guests {
 }
 
 impl Guest {
+    /// Why a guest that runs elsewhere cannot be spoken with.
+    pub(crate) fn out_of_reach(&self) -> anyhow::Error {
+        anyhow!("guest {} runs in a session with another XDG_RUNTIME_DIR; use that session", self.name)
+    }
+
     /// A connection to the guest's process.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use crate::{
 pub(crate) const CASES: &[Case] = &[
     ("a_named_guest_is_listed_told_things_and_kept", || with_kvm(named)),
     ("a_name_in_use_is_refused", || with_kvm(name_in_use)),
+    ("of_several_that_ask_for_a_name_at_once_one_gets_it", || with_kvm(race)),
     ("a_guest_that_listens_is_stopped_by_its_power_button", || with_kvm(power_button)),
     ("a_guest_that_does_not_listen_is_ended", || with_kvm(deaf)),
     ("what_a_dead_guest_left_is_cleaned", || with_kvm(dead)),
@@ -108,6 +109,15 @@ impl Home {
     }
 }
 
+/// A case that fails leaves no guests in the background.
+impl Drop for Home {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(self.root.join("run/hv")).into_iter().flatten().flatten() {
+            drop(self.hv(&["kill"]).arg(entry.file_name()).output());
+        }
+    }
+}
+
 fn named(folder: &Path) {
     let home = Home::new(folder);
     let mut child = home.start(&[GREET, ECHO, POWER_OFF], &["--name", "web", "--cpus", "2"]);
@@ -169,6 +179,21 @@ fn name_in_use(folder: &Path) {
     assert!(home.names(&["-a"]).is_empty());
     let line = refusal(&mut home.run(&[GREET], &["--name", "../web"]), USAGE);
     assert!(line.contains("letter or digit"), "{line}");
+}
+
+fn race(folder: &Path) {
+    let home = Home::new(folder);
+    let mut asking: Vec<_> = (0..6).map(|_| home.run(&[GREET, SPIN], &["-d", "--name", "web"])).collect();
+    let asking: Vec<_> = asking.iter_mut().map(|command| command.spawn().unwrap()).collect();
+    let outputs: Vec<_> = asking.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| output.status.success());
+    assert_eq!(won.len(), 1);
+    for output in lost {
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains("web runs already") && told.lines().count() == 1, "{told}");
+    }
+    home.ask(&["kill", "web"]);
+    assert_eq!(home.names(&["-a"]), ["web"]);
 }
 
 fn power_button(folder: &Path) {
