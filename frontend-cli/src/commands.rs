@@ -64,10 +64,11 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> anyhow::Result<()>) -> an
     Ok(code)
 }
 
-/// Writes to standard output. A reader that left early, as `head` does, has seen enough.
-fn show(text: &[u8]) {
-    let _ = io::stdout().lock().write_all(text);
-    let _ = io::stdout().flush();
+/// Writes to standard output; says whether somebody still reads. A reader that left early, as `head` does, has seen
+/// enough.
+fn show(text: &[u8]) -> bool {
+    let mut output = io::stdout().lock();
+    output.write_all(text).and_then(|()| output.flush()).is_ok()
 }
 
 fn completions(arguments: &CompletionsArguments) -> anyhow::Result<Code> {
@@ -77,7 +78,9 @@ fn completions(arguments: &CompletionsArguments) -> anyhow::Result<Code> {
         Some(path) => {
             std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        None => show(&text),
+        None => {
+            show(&text);
+        }
     }
     Ok(Code::SUCCESS)
 }

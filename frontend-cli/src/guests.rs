@@ -34,6 +34,7 @@ const LOCK: &str = "lock";
 const PID: &str = "pid";
 const RECORD: &str = "guest.json";
 const LOG: &str = "log";
+const LAYER: &str = "upper.img";
 
 /// Where guests are.
 #[derive(Debug, Clone)]

@@ -39,7 +39,9 @@ pub(super) fn console(guest: &Guest) -> anyhow::Result<Code> {
     super::show(&console.shown);
     let (mut stream, mut buffer) = (console.stream, [0; 8192]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        super::show(&buffer[..count]);
+        if !super::show(&buffer[..count]) {
+            break;
+        }
     }
     Ok(Code::SUCCESS)
 }

@@ -1,15 +1,12 @@
 //! `hv logs`: what a guest showed on its console.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
-    path::Path,
-    thread,
-    time::Duration,
-};
+use std::{fs::File, io::Read, os::unix::fs::MetadataExt, path::Path, thread, time::Duration};
 
 use anyhow::Context;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    stdio::stdout,
+};
 
 use crate::{
     args::LogsArguments,
@@ -28,12 +25,10 @@ pub(super) fn logs(guest: &Guest, arguments: &LogsArguments) -> anyhow::Result<C
         }
         return from_console(guest, arguments);
     };
-    // What is written between the two is shown twice rather than not at all; so the file is opened first.
-    let mut file =
-        File::open(&path).with_context(|| format!("guest {} has shown nothing yet", guest.name))?;
-    super::show(last_lines(&guests::read_log(&path)?, arguments.tail));
-    if arguments.follow && guest.life == Life::Running {
-        io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
+    let (text, file) =
+        guests::read_log(&path).with_context(|| format!("guest {} has shown nothing yet", guest.name))?;
+    let is_read = super::show(last_lines(&text, arguments.tail));
+    if is_read && arguments.follow && guest.life == Life::Running {
         follow(guest, &path, file)?;
     }
     Ok(Code::SUCCESS)
@@ -43,22 +38,27 @@ pub(super) fn logs(guest: &Guest, arguments: &LogsArguments) -> anyhow::Result<C
 fn follow(guest: &Guest, path: &Path, mut file: File) -> anyhow::Result<()> {
     let mut buffer = [0; 8192];
     loop {
-        // First this, then the file: what the guest said last is in it by now.
+        // First these, then the file: what the guest said last, or before a new log began, is in it by now.
         let is_alive = guest.is_alive();
-        let mut count = file.read(&mut buffer)?;
-        if count == 0
-            && let Ok(new) = File::open(path)
-            && new.metadata()?.ino() != file.metadata()?.ino()
-        {
-            file = new;
-            count = file.read(&mut buffer)?;
-        }
-        match count {
-            0 if !is_alive => return Ok(()),
-            0 => thread::sleep(LOOK_AGAIN),
-            count => super::show(&buffer[..count]),
+        let number = file.metadata()?.ino();
+        let next =
+            File::open(path).ok().filter(|next| next.metadata().is_ok_and(|next| next.ino() != number));
+        match (file.read(&mut buffer)?, next) {
+            (0, Some(next)) => file = next,
+            (0, None) if !is_alive => return Ok(()),
+            (0, None) if has_reader() => thread::sleep(LOOK_AGAIN),
+            (count, _) if super::show(&buffer[..count]) => {}
+            _ => return Ok(()),
         }
     }
+}
+
+/// Whether somebody can still read standard output: a pipe whose reader left is an error.
+fn has_reader() -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let output = stdout();
+    let mut state = [PollFd::new(&output, PollFlags::empty())];
+    poll(&mut state, Some(&now)).is_err() || !state[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// A guest without a log has the history of its console.
@@ -71,7 +71,9 @@ fn from_console(guest: &Guest, arguments: &LogsArguments) -> anyhow::Result<Code
     if arguments.follow {
         let mut buffer = [0; 8192];
         while let Ok(count @ 1..) = stream.read(&mut buffer) {
-            super::show(&buffer[..count]);
+            if !super::show(&buffer[..count]) {
+                break;
+            }
         }
     }
     Ok(Code::SUCCESS)

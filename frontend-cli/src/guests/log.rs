@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -61,17 +61,20 @@ impl Write for LogFile {
     }
 }
 
-/// What is in the log at `path` and in the old one before it.
+/// What is in the log at `path` and in the old one before it, and the file, to be read on.
 ///
 /// # Errors
 /// There is no log.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(old(path)) {
-        file.take(2 * LIMIT).read_to_end(&mut bytes)?;
+pub(crate) fn read(path: &Path) -> io::Result<(Vec<u8>, File)> {
+    let (mut file, mut bytes) = (File::open(path)?, Vec::new());
+    // A new log may have begun since: then the old one is this file.
+    if let Ok(old) = File::open(old(path))
+        && old.metadata()?.ino() != file.metadata()?.ino()
+    {
+        old.take(2 * LIMIT).read_to_end(&mut bytes)?;
     }
-    File::open(path)?.take(2 * LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Read::by_ref(&mut file).take(2 * LIMIT).read_to_end(&mut bytes)?;
+    Ok((bytes, file))
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -93,13 +96,13 @@ mod tests {
         LogFile::open(path.clone()).unwrap().write_all(b"one ").unwrap();
         let mut log = LogFile::open(path.clone()).unwrap();
         log.write_all(b"two ").unwrap();
-        assert_eq!(read(&path).unwrap(), b"one two ");
+        assert_eq!(read(&path).unwrap().0, b"one two ");
         log.limit = 8;
         log.write_all(b"three ").unwrap();
-        assert_eq!(read(&path).unwrap(), b"one two three ");
+        assert_eq!(read(&path).unwrap().0, b"one two three ");
         log.write_all(b"four").unwrap();
         log.write_all(b"five").unwrap();
-        assert_eq!(read(&path).unwrap(), b"three fourfive");
+        assert_eq!(read(&path).unwrap().0, b"three fourfive");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use hv_control::{ConsoleTap, Handle, Server};
 
 use super::{
-    CONTROL_SOCKET, End, LOG, LogFile, PID, Places, Record, VSOCK_SOCKET, listing,
+    CONTROL_SOCKET, End, LAYER, LOG, LogFile, PID, Places, Record, VSOCK_SOCKET, listing,
     lock::{self, Changing},
     name, record_in,
 };
@@ -127,6 +127,12 @@ impl Registration {
     /// The folder of what stays when the guest has ended; nothing for a guest that is thrown away.
     pub(crate) fn kept(&self) -> Option<&Path> {
         self.kept.as_ref().map(|kept| kept.folder.as_path())
+    }
+
+    /// The image of what a guest that is kept has written; nothing for a guest that is thrown away. It need not be there.
+    #[expect(dead_code, reason = "guests of images have a writable layer")]
+    pub(crate) fn layer(&self) -> Option<PathBuf> {
+        self.kept().map(|folder| folder.join(LAYER))
     }
 
     /// Opens the file for what the guest shows, if it is to have one.

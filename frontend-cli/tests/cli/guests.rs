@@ -142,6 +142,7 @@ fn named(folder: &Path) {
     home.ask(&["resume", "web"]);
     assert_eq!(home.state("web"), "running");
     home.refused(&["resume", "web"], "not paused");
+    home.refused(&["exec", "web", "--", "ls"], "no vsock device");
     let mut echo = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"a", "the guest goes on");
@@ -315,8 +316,13 @@ fn follow(folder: &Path) {
         assert_eq!(bytes, expected);
     };
     read(b">");
+    let mut short = Command::new("sh");
+    short.args(["-c", "\"$0\" logs -f web | head -c 1", env!("CARGO_BIN_EXE_hv")]);
+    short.env("XDG_RUNTIME_DIR", home.root.join("run")).env("XDG_DATA_HOME", home.root.join("data"));
+    let mut short = short.stdout(Stdio::null()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"abc").unwrap();
     read(b"abc");
+    assert!(wait(&mut short).success(), "a reader that left is not followed for");
     child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     assert!(wait(&mut child).success());
     assert!(wait(&mut follower).success());
