@@ -120,6 +120,14 @@ pub(super) fn console(text: &str) -> Result<Console, String> {
     }
 }
 
+/// `NAME=VALUE`: an environment variable.
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -23,7 +23,11 @@ use hv_core::{
     },
 };
 
-use super::{Parts, keyboard::Keyboard};
+use super::{
+    Parts,
+    keyboard::{Consoles, Keyboard},
+    tee::Listeners,
+};
 use crate::{
     args::{self, RunArguments},
     config::Files,
@@ -38,12 +42,13 @@ const FIRST_DISK_SLOT: u8 = 16;
 /// The most queues that a disk has unless the command line says another number.
 const DISK_QUEUES: u16 = 4;
 
-/// Builds the machine on `hypervisor`; `bell` rings at its events.
+/// Builds the machine on `hypervisor`; `bell` rings at its events, `listeners` hear what the guest shows.
 pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     hypervisor: &H,
     arguments: &RunArguments,
     files: Files,
     bell: Bell,
+    listeners: Listeners,
 ) -> anyhow::Result<Parts<H::Vm>> {
     let transport = match arguments.transport {
         args::Transport::Pci => virtio::Transport::Pci,
@@ -61,10 +66,10 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
             .map(|file| PayloadFile::initrd(file, arguments.initrd.clone().unwrap_or_default())),
     };
 
-    let Ends { output, input, pty } = console::open(&arguments.console)?;
-    let is_terminal = arguments.console == args::Console::Stdio
+    let Ends { output, input, pty } = console::open(arguments.console())?;
+    let is_terminal = *arguments.console() == args::Console::Stdio
         && input.as_ref().is_some_and(|input| rustix::termios::isatty(input.as_fd()));
-    let output = Output::start(output).context("cannot start a thread for the console")?;
+    let output = Output::start(listeners.beside(output)).context("cannot start a thread for the console")?;
     let screen = ConsoleMerge::new(output.clone());
     let typed = Input::new();
     let terminal = HostPort {
@@ -91,9 +96,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
     let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
     let machine = Machine::assemble(hypervisor, &config, parts, bell)?;
-    let keyboard = input.map(|source| Keyboard {
-        source,
-        is_terminal,
+    let consoles = Consoles {
         serial: machine.serial_input().clone(),
         console: typed,
         known: match driver {
@@ -103,8 +106,9 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
             ConsoleDriver::Unknown => None,
         },
         screen: screen.clone(),
-    });
-    Ok(Parts { machine, screen, output, console: handle, keyboard, pty })
+    };
+    let keyboard = input.map(|source| Keyboard { source, is_terminal, guest: consoles.clone() });
+    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty })
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

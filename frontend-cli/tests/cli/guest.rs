@@ -12,15 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, tcgetattr},
-};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     child::{FAILED, hv, refusal},
     harness::{Case, Outcome},
+    terminal::Terminal,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -38,27 +35,28 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// So long a child may take that is not broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the guests are loaded and entered.
 const ENTRY: u64 = 1 << 20;
 const HEADERS: u64 = 64 + 56;
 
 /// Opens COM1 (DTR, RTS) and shows `>`.
-const GREET: &[u8] = b"\x66\xba\xfc\x03\xb0\x03\xee\x66\xba\xf8\x03\xb0\x3e\xee";
+pub(crate) const GREET: &[u8] = b"\x66\xba\xfc\x03\xb0\x03\xee\x66\xba\xf8\x03\xb0\x3e\xee";
 /// Enters S5 through PM1 control (0x604), then spins.
-const POWER_OFF: &[u8] = b"\x66\xba\x04\x06\x66\xb8\x01\x34\x66\xef\xeb\xfe";
+pub(crate) const POWER_OFF: &[u8] = b"\x66\xba\x04\x06\x66\xb8\x01\x34\x66\xef\xeb\xfe";
 /// Says `x` on COM1 so often that a pipe overflows, and the guest still need not wait.
 const TALK: &[u8] = b"\xb9\xa0\x86\x01\x00\x66\xba\xf8\x03\xb0\x78\xee\xff\xc9\x75\xfb";
-const SPIN: &[u8] = b"\xeb\xfe";
+pub(crate) const SPIN: &[u8] = b"\xeb\xfe";
 /// An undefined instruction, without anyone to handle it: a triple fault.
-const CRASH: &[u8] = b"\x0f\x0b";
+pub(crate) const CRASH: &[u8] = b"\x0f\x0b";
 /// Sends back each byte of COM1 until `q`, which goes on after this.
-const ECHO: &[u8] = b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7\x66\xba\xf8\x03\xec\x3c\x71\x74\x03\xee\xeb\xeb";
+pub(crate) const ECHO: &[u8] =
+    b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7\x66\xba\xf8\x03\xec\x3c\x71\x74\x03\xee\xeb\xeb";
 /// Goes on after this if byte 0x40 of the CMOS RAM, which a reset keeps, is set; else sets it and resets by the i8042.
 const RESET_ONCE: &[u8] = b"\xb0\x40\xe6\x70\xe4\x71\x84\xc0\x75\x0a\xb0\x01\xe6\x71\xb0\xfe\xe6\x64\xeb\xfe";
 
-fn with_kvm(case: fn(&Path)) -> Outcome {
+pub(crate) fn with_kvm(case: fn(&Path)) -> Outcome {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Outcome::Skipped(format!("/dev/kvm: {error}"));
     }
@@ -68,7 +66,7 @@ fn with_kvm(case: fn(&Path)) -> Outcome {
 }
 
 /// An ELF file of one segment with these instructions.
-fn kernel(folder: &Path, code: &[&[u8]], memory_size: u64) -> PathBuf {
+pub(crate) fn kernel(folder: &Path, code: &[&[u8]], memory_size: u64) -> PathBuf {
     let code = code.concat();
     let size = HEADERS + code.len() as u64;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
@@ -147,7 +145,7 @@ fn deserted(folder: &Path) {
 }
 
 /// Waits for the child's end, but not for ever.
-fn wait(child: &mut Child) -> ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -180,7 +178,7 @@ fn send_until_ended(child: &mut Child) {
 
 fn keys(folder: &Path) {
     let terminal = Terminal::open();
-    let mut child = terminal.run(folder, &[GREET, ECHO, POWER_OFF]);
+    let mut child = terminal.start(run(folder, &[GREET, ECHO, POWER_OFF], &[]));
     terminal.wait_for(">");
     assert!(terminal.is_raw());
     terminal.type_in(b"abc\x03\x01\x01");
@@ -191,7 +189,7 @@ fn keys(folder: &Path) {
     terminal.type_in(b"\x01x");
     child.wait().unwrap();
     assert!(!terminal.is_raw());
-    let mut child = terminal.run(folder, &[GREET, ECHO, POWER_OFF]);
+    let mut child = terminal.start(run(folder, &[GREET, ECHO, POWER_OFF], &[]));
     terminal.wait_for(">");
     terminal.type_in(b"q");
     assert!(child.wait().unwrap().success());
@@ -200,7 +198,7 @@ fn keys(folder: &Path) {
 
 fn signals_on_a_terminal(folder: &Path) {
     let terminal = Terminal::open();
-    let mut child = terminal.run(folder, &[GREET, SPIN]);
+    let mut child = terminal.start(run(folder, &[GREET, SPIN], &[]));
     terminal.wait_for(">");
     assert!(terminal.is_raw());
     send_until_ended(&mut child);
@@ -223,50 +221,4 @@ fn wrong_kernels(folder: &Path) {
     refused(&["--kernel", "kernel", "--append", &"x".repeat(2100)], &["command line", "2047", "--append"]);
     kernel(folder, &[SPIN], 100 << 20);
     refused(&["--kernel", "kernel", "--memory", "64M"], &["64 MiB", "--memory"]);
-}
-
-/// A pseudo-terminal with a person at it.
-struct Terminal {
-    host: rustix::fd::OwnedFd,
-    guest: fs::File,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC).unwrap();
-        grantpt(&host).unwrap();
-        unlockpt(&host).unwrap();
-        let name = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();
-        Self { host, guest: OpenOptions::new().read(true).write(true).open(name).unwrap() }
-    }
-
-    fn far(&self) -> fs::File {
-        self.guest.try_clone().unwrap()
-    }
-
-    fn run(&self, folder: &Path, code: &[&[u8]]) -> Child {
-        run(folder, code, &[]).stdin(self.far()).stdout(self.far()).stderr(self.far()).spawn().unwrap()
-    }
-
-    fn type_in(&self, keys: &[u8]) {
-        rustix::io::write(&self.host, keys).unwrap();
-    }
-
-    /// Reads what is shown until it holds `text`.
-    fn wait_for(&self, text: &str) {
-        let (mut shown, mut buffer) = (Vec::new(), [0; 256]);
-        while !String::from_utf8_lossy(&shown).contains(text) {
-            let timeout = PATIENCE.try_into().unwrap();
-            let mut ready = [rustix::event::PollFd::new(&self.host, rustix::event::PollFlags::IN)];
-            let count = rustix::event::poll(&mut ready, Some(&timeout)).unwrap();
-            assert_ne!(count, 0, "{text:?} is not shown, but {:?}", String::from_utf8_lossy(&shown));
-            let count = rustix::io::read(&self.host, &mut buffer).unwrap();
-            shown.extend(&buffer[..count]);
-        }
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(&self.host).unwrap().local_modes.contains(LocalModes::ICANON)
-    }
 }

@@ -30,6 +30,8 @@
 //! | [`kernel_image`] | a kernel's first bytes | a release that is told is safe as a name |
 //! | [`kernel_lists`] | `modules.builtin`, `modules.alias`, configurations | modules are named as the kernel does; no pattern is an alias |
 //! | [`module_info`] | modules, their `.modinfo` | names are as the kernel has them, and bounded |
+//! | [`control`] | what a client says on a control socket | lines are bounded and whole; what is understood reads back the same; refusals are one line |
+//! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -43,6 +45,7 @@ mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod control;
 mod cores;
 mod debian_package;
 mod elf;
@@ -56,6 +59,7 @@ mod kernel_lists;
 mod kernels;
 mod module_info;
 mod package;
+mod manifest;
 mod payload;
 mod pci;
 mod pl011;
@@ -87,6 +91,7 @@ pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
 pub use debian_package::debian_package;
+pub use control::control;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
@@ -95,6 +100,7 @@ pub use instruction::instruction;
 pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;
 pub use module_info::module_info;
+pub use manifest::manifest;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

@@ -119,6 +119,8 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "backend-kvm",
         "frontend-cli",
         "frontend-cli/kernels",
+        "frontend-cli/control",
+        "frontend-cli/manifest",
         "tests/bench",
         "tests/boot",
         "tests/conformance",
