@@ -50,6 +50,9 @@ pub(crate) struct RunArguments {
     /// RAM of the guest, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = value::memory)]
     pub(crate) memory: u64,
+    /// Give memory that the guest does not use back to the host, as far as its kernel has a driver for virtio balloons
+    #[arg(long)]
+    pub(crate) balloon: bool,
     /// Disk: a raw image or a block device; repeat for more
     #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,

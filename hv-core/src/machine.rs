@@ -94,7 +94,8 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         let control = Arc::new(Control::new(bell));
         let Parts { payload, serial, clock, virtio } = parts;
         let shape = Shape { config: config.clone(), ram: plan.ram, slots };
-        let surroundings = Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host() };
+        let surroundings =
+            Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host(), reclaimer: vm.reclaimer() };
         let kit = Kit::new(&shape, vm.irq_chip(), surroundings, control.clone());
         let Furnished { memory, ports, devices, power_button, serial_input } =
             V::Arch::furnish(kit, serial, clock, virtio)?;

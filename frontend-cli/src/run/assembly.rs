@@ -17,6 +17,7 @@ use hv_core::{
     },
     virtio::{
         self,
+        balloon::Balloon,
         block::Block,
         console::{Console, HostPort},
         entropy::Entropy,
@@ -33,6 +34,7 @@ use crate::{
 /// Slots of the machine type `hv-1`.
 const CONSOLE_SLOT: u8 = 1;
 const ENTROPY_SLOT: u8 = 2;
+const BALLOON_SLOT: u8 = 4;
 const FIRST_DISK_SLOT: u8 = 16;
 
 /// The most queues that a disk has unless the command line says another number.
@@ -80,6 +82,11 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         (CONSOLE_SLOT, Box::new(console)),
         (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
     ];
+    if arguments.balloon {
+        // Free pages come without a word from here.
+        let (balloon, _) = Balloon::new("balloon0");
+        devices.push((BALLOON_SLOT, Box::new(balloon)));
+    }
     let most = u16::try_from(arguments.cpus).unwrap_or(u16::MAX).min(DISK_QUEUES);
     for (number, (disk, asked)) in (0_u8..).zip(files.disks.into_iter().zip(&arguments.disk)) {
         let serial = asked.serial.as_deref().unwrap_or_default();
