@@ -53,8 +53,8 @@ pub(crate) struct RunArguments {
     /// Give memory that the guest does not use back to the host, as far as its kernel has a driver for virtio balloons
     #[arg(long)]
     pub(crate) balloon: bool,
-    /// Disk: a raw image or a block device; repeat for more
-    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]", value_parser = value::disk)]
+    /// Disk: a raw image or a block device; repeat for more. iops and bw are the most operations and bytes in a second
+    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,
     /// The guest's console: stdio, pty, none or file=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = value::console)]

@@ -14,7 +14,7 @@ pub mod pci;
 pub mod queue;
 pub mod workers;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use endpoint::Endpoint;
 pub use endpoint::Surroundings;
@@ -128,6 +128,12 @@ pub trait QueueWorker: Send {
     /// # Errors
     /// The driver broke the protocol; it sees `DEVICE_NEEDS_RESET`.
     fn serve(&mut self, ready: Ready, event_loop: &mut EventLoop) -> Result<(), QueueError>;
+
+    /// How long to wait at most before the next [`serve`](Self::serve), though nothing becomes ready (then none is); asked
+    /// after each. Without an answer, as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Numbers below are virtqueues, numbers from here up to 62 a worker's own; 63 is the transport's.

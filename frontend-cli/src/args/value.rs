@@ -1,6 +1,10 @@
 //! The values of the command line: sizes, times, disks, consoles. Errors are one line: what is wrong, what to write.
 
-use std::{num::NonZeroU16, path::PathBuf, time::Duration};
+use std::{
+    num::{NonZeroU16, NonZeroU64},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// RAM comes in pieces of this many bytes.
 const MEMORY_STEP: u64 = 2 << 20;
@@ -16,6 +20,10 @@ pub(crate) struct Disk {
     pub(crate) read_only: bool,
     pub(crate) serial: Option<String>,
     pub(crate) queues: Option<NonZeroU16>,
+    /// The most operations in a second.
+    pub(crate) iops: Option<NonZeroU64>,
+    /// The most bytes in a second.
+    pub(crate) bandwidth: Option<NonZeroU64>,
 }
 
 /// Where the guest's console is.
@@ -76,11 +84,18 @@ fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// `PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]`.
+/// `PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]`.
 pub(super) fn disk(text: &str) -> Result<Disk, String> {
     let mut words = text.split(',');
     let path = words.next().filter(|path| !path.is_empty()).ok_or("write the path of the disk first")?;
-    let mut disk = Disk { path: PathBuf::from(path), read_only: false, serial: None, queues: None };
+    let mut disk = Disk {
+        path: PathBuf::from(path),
+        read_only: false,
+        serial: None,
+        queues: None,
+        iops: None,
+        bandwidth: None,
+    };
     for word in words {
         match word.split_once('=') {
             None if word == "readonly" => disk.read_only = true,
@@ -90,7 +105,13 @@ pub(super) fn disk(text: &str) -> Result<Disk, String> {
             }
             Some(("serial", serial)) => disk.serial = Some(check_serial(serial)?),
             Some(("queues", number)) => disk.queues = Some(queues(number)?),
-            _ => return Err(format!("`{word}` is not readonly, format=raw, serial=TEXT or queues=N")),
+            Some(("iops", number)) => disk.iops = Some(iops(number)?),
+            Some(("bw", size)) => disk.bandwidth = Some(bandwidth(size)?),
+            _ => {
+                return Err(format!(
+                    "`{word}` is not readonly, format=raw, serial=TEXT, queues=N, iops=N or bw=SIZE"
+                ));
+            }
         }
     }
     Ok(disk)
@@ -107,6 +128,19 @@ fn check_serial(serial: &str) -> Result<String, String> {
 fn queues(number: &str) -> Result<NonZeroU16, String> {
     let count = number.parse().ok().filter(|count: &NonZeroU16| count.get() <= QUEUES_LIMIT);
     count.ok_or_else(|| format!("queues `{number}`: write a number from 1 to {QUEUES_LIMIT}"))
+}
+
+/// Operations in a second.
+fn iops(number: &str) -> Result<NonZeroU64, String> {
+    number
+        .parse()
+        .map_err(|_| format!("iops `{number}`: write a number of operations in a second, such as 500"))
+}
+
+/// Bytes in a second.
+fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+    let bytes = size(text).ok().and_then(NonZeroU64::new);
+    bytes.ok_or_else(|| format!("bw `{text}`: write a number of bytes in a second and a unit, such as 50M"))
 }
 
 /// `stdio`, `pty`, `none` or `file=PATH`.
@@ -162,7 +196,14 @@ mod tests {
 
     #[test]
     fn disks() {
-        let plain = Disk { path: "a.img".into(), read_only: false, serial: None, queues: None };
+        let plain = Disk {
+            path: "a.img".into(),
+            read_only: false,
+            serial: None,
+            queues: None,
+            iops: None,
+            bandwidth: None,
+        };
         assert_eq!(disk("a.img"), Ok(plain.clone()));
         assert_eq!(disk("a.img,format=raw"), Ok(plain));
         let full = disk("/d/a=b.img,serial=X=1,readonly,queues=4").unwrap();
@@ -175,6 +216,24 @@ mod tests {
             ["", ",readonly", "a,", "a,ro", "a,readonly=1", "a,format=qcow2", "a,serial=", "a,queues=0"]
         {
             assert!(disk(wrong).is_err(), "{wrong}");
+        }
+        let limited = disk("a,iops=500,bw=50M").unwrap();
+        assert_eq!(limited.iops.map(NonZeroU64::get), Some(500));
+        assert_eq!(limited.bandwidth.map(NonZeroU64::get), Some(50 << 20));
+        for wrong in [
+            "iops",
+            "iops=",
+            "iops=0",
+            "iops=1K",
+            "iops=-1",
+            "bw",
+            "bw=",
+            "bw=0M",
+            "bw=50",
+            "bw=99999999999T",
+        ] {
+            let line = disk(&format!("a,{wrong}")).unwrap_err();
+            assert!(line.contains(wrong) || line.contains(&wrong.replace('=', " `")), "{wrong}: {line}");
         }
         assert!(disk("a,serial=123456789012345678901").is_err());
         assert!(disk("a,serial=\u{e9}").is_err());
@@ -193,7 +252,12 @@ mod tests {
     proptest! {
         #[test]
         fn errors_are_one_line(text in "[^\n]*") {
-            let errors = [memory(&text).err(), time(&text).err(), disk(&text).err(), console(&text).err()];
+            let errors = [
+                memory(&text).err(),
+                time(&text).err(),
+                disk(&text).err(),
+                console(&text).err(),
+            ];
             prop_assert!(errors.iter().flatten().all(|line| !line.contains('\n')));
         }
     }

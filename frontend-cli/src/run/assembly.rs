@@ -10,7 +10,7 @@ use hv_core::{
     },
     chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
     hypervisor::{ArchOf, Hypervisor, Vm},
-    io::Bell,
+    io::{Bell, Rate, RateLimiter, RateLimits},
     machine::{
         Machine, MachineConfig,
         board::{self, Board},
@@ -92,6 +92,10 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         let serial = asked.serial.as_deref().unwrap_or_default();
         let queues = asked.queues.map_or(most, std::num::NonZero::get);
         let block = Block::new(format!("disk{number}"), serial, Arc::new(disk), queues);
+        let block = match limits(asked) {
+            RateLimits { bytes: None, operations: None } => block,
+            limits => block.limited(Arc::new(RateLimiter::new(limits))),
+        };
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
 
@@ -112,6 +116,11 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         screen: screen.clone(),
     });
     Ok(Parts { machine, screen, output, console: handle, keyboard, pty })
+}
+
+/// What may pass through a disk.
+fn limits(disk: &args::Disk) -> RateLimits {
+    RateLimits { bytes: disk.bandwidth.map(Rate::of), operations: disk.iops.map(Rate::of) }
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

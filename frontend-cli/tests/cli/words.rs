@@ -41,6 +41,8 @@ fn words_that_are_not_understood_are_usage_errors() -> Outcome {
         (&["run", "--kernel", "k", "--memory", "0M"], "512M"),
         (&["run", "--kernel", "k", "--memory", "512"], "unit"),
         (&["run", "--kernel", "k", "--memory", "99999999999999999999G"], "512M"),
+        (&["run", "--kernel", "k", "--disk", "d,bw=50"], "50M"),
+        (&["run", "--kernel", "k", "--disk", "d,iops=many"], "500"),
         (&["run", "--kernel", "k", "--timeout", "90"], "90s"),
         (&["run", "--kernel", "k", "--timeout", "0s"], "0s"),
         (&["run", "--kernel", "k", "--disk", "d,format=qcow2"], "qcow2"),

@@ -92,7 +92,7 @@ mod tests {
     fn the_ends_of_the_address_space_are_no_trouble() {
         let mut ranges = vec![u64::MAX - 4096..u64::MAX, 0..1, 1..4096];
         whole_granules(&mut ranges, 4096);
-        assert_eq!(ranges, [0..4096]);
+        assert_eq!(ranges, std::slice::from_ref(&(0..4096)));
         let mut inflated = Inflated::new(16 << 10);
         assert!((0..3).all(|n| inflated.insert(u32::MAX - n).is_none()));
         let end = (u64::from(u32::MAX) + 1) * PAGE;
