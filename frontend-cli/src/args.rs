@@ -7,7 +7,7 @@ pub(crate) use value::{Console, Disk};
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use hv_core::machine::MOST_CPUS;
+use hv_core::machine::{CpuQuota, MOST_CPUS};
 
 /// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
 #[derive(Debug, Parser)]
@@ -47,6 +47,9 @@ pub(crate) struct RunArguments {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CPUS)))]
     pub(crate) cpus: u32,
+    /// The most processor time that all vCPUs use together: 1.5 or 150% is that of one and a half of the host's processors
+    #[arg(long, value_name = "SHARE", value_parser = value::cpu_quota)]
+    pub(crate) cpu_quota: Option<CpuQuota>,
     /// RAM of the guest, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = value::memory)]
     pub(crate) memory: u64,

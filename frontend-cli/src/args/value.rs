@@ -1,11 +1,16 @@
 //! The values of the command line: sizes, times, disks, consoles. Errors are one line: what is wrong, what to write.
 
 use std::{
-    num::{NonZeroU16, NonZeroU64},
+    num::{NonZeroU16, NonZeroU32, NonZeroU64},
+    ops::RangeInclusive,
     path::PathBuf,
     time::Duration,
 };
 
+use hv_core::machine::CpuQuota;
+
+/// Thousandths of a processor: less than the least makes a guest wait for seconds, more than the most is of no use.
+const QUOTAS: RangeInclusive<u32> = 10..=64_000;
 /// RAM comes in pieces of this many bytes.
 const MEMORY_STEP: u64 = 2 << 20;
 /// The most bytes of a disk's serial number (VIRTIO 1.2, 5.2.6: the answer to GET_ID).
@@ -60,6 +65,27 @@ fn size(text: &str) -> Result<u64, String> {
     let count: u64 =
         number.parse().map_err(|_| "write a whole number and a unit, such as 512M or 2G".to_owned())?;
     count.checked_mul(1 << shift).ok_or_else(|| "is too large; the most is 512G".to_owned())
+}
+
+/// `1.5`, `50%`: a share of the host's processors.
+pub(super) fn cpu_quota(text: &str) -> Result<CpuQuota, String> {
+    let (number, places) = match text.strip_suffix('%') {
+        Some(number) => (number, 1),
+        None => (text, 3),
+    };
+    let thousandths = decimal(number, places).filter(|thousandths| QUOTAS.contains(thousandths));
+    let quota = thousandths.and_then(NonZeroU32::new).map(CpuQuota::of_thousandths);
+    quota.ok_or_else(|| "write a number of processors from 0.01 to 64, such as 1.5 or 50%".to_owned())
+}
+
+/// A number with at most so many decimal places, as a multiple of the last.
+fn decimal(text: &str, places: usize) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > places {
+        return None;
+    }
+    format!("{whole}{fraction:0<places$}").parse().ok()
 }
 
 /// `90s`, `2m`, `500ms`: a time that is not zero.
@@ -185,6 +211,43 @@ mod tests {
     }
 
     #[test]
+    fn quotas() {
+        for (text, thousandths) in [
+            ("1.5", 1500),
+            ("0.01", 10),
+            ("64", 64_000),
+            ("0.125", 125),
+            ("50%", 500),
+            ("12.5%", 125),
+            ("1%", 10),
+            ("02", 2000),
+        ] {
+            assert_eq!(cpu_quota(text).unwrap().thousandths(), thousandths, "{text}");
+        }
+        for wrong in [
+            "",
+            "%",
+            "0",
+            "0.009",
+            "64.001",
+            "65",
+            "-1",
+            "+1",
+            "1.",
+            ".5",
+            "1.5.0",
+            "1.2345",
+            "1.25%",
+            "1e1",
+            "x",
+            "99999999999999999999",
+            "١",
+        ] {
+            assert!(cpu_quota(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn times() {
         assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
@@ -257,6 +320,7 @@ mod tests {
                 time(&text).err(),
                 disk(&text).err(),
                 console(&text).err(),
+                cpu_quota(&text).err(),
             ];
             prop_assert!(errors.iter().flatten().all(|line| !line.contains('\n')));
         }

@@ -51,7 +51,12 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         args::Transport::Pci => virtio::Transport::Pci,
         args::Transport::Mmio => virtio::Transport::Mmio,
     };
-    let config = MachineConfig { cpus: arguments.cpus, memory: arguments.memory, transport };
+    let config = MachineConfig {
+        cpus: arguments.cpus,
+        memory: arguments.memory,
+        transport,
+        cpu_quota: arguments.cpu_quota,
+    };
     let kernel = PayloadFile::kernel(files.kernel, arguments.kernel.clone());
     let append = arguments.append.as_deref().unwrap_or_default();
     let driver = console_driver(&kernel, transport);

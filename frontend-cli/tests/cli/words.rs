@@ -41,6 +41,7 @@ fn words_that_are_not_understood_are_usage_errors() -> Outcome {
         (&["run", "--kernel", "k", "--memory", "0M"], "512M"),
         (&["run", "--kernel", "k", "--memory", "512"], "unit"),
         (&["run", "--kernel", "k", "--memory", "99999999999999999999G"], "512M"),
+        (&["run", "--kernel", "k", "--cpu-quota", "0"], "1.5 or 50%"),
         (&["run", "--kernel", "k", "--disk", "d,bw=50"], "50M"),
         (&["run", "--kernel", "k", "--disk", "d,iops=many"], "500"),
         (&["run", "--kernel", "k", "--timeout", "90"], "90s"),

@@ -98,7 +98,7 @@ fn devices(transport: Transport) -> Devices {
 
 fn plan(bits: u8, cpus: u32, memory: u64) -> Result<(u8, Vec<Range<u64>>), String> {
     let facts = Facts { max_vcpus: 8, physical_address_bits: bits };
-    let config = MachineConfig { cpus, memory, transport: Transport::Pci };
+    let config = MachineConfig { memory, ..config(Transport::Pci, cpus) };
     let plan = Aarch64::plan(&facts, &config).map_err(|error| line(&error))?;
     Ok((plan.address_bits, plan.ram.ranges().to_vec()))
 }
