@@ -14,7 +14,7 @@ pub(crate) use value::{Console, Disk};
 use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use hv_core::machine::MOST_CPUS;
+use hv_core::machine::{CpuQuota, MOST_CPUS};
 
 /// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
 #[derive(Debug, Parser)]
@@ -78,11 +78,17 @@ pub(crate) struct RunArguments {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CPUS)))]
     pub(crate) cpus: u32,
+    /// The most processor time that all vCPUs use together: 1.5 or 150% is that of one and a half of the host's processors
+    #[arg(long, value_name = "SHARE", value_parser = value::cpu_quota)]
+    pub(crate) cpu_quota: Option<CpuQuota>,
     /// RAM of the guest, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = value::memory)]
     pub(crate) memory: u64,
-    /// Disk: a raw image or a block device; repeat for more
-    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]", value_parser = value::disk)]
+    /// Give memory that the guest does not use back to the host, as far as its kernel has a driver for virtio balloons
+    #[arg(long)]
+    pub(crate) balloon: bool,
+    /// Disk: a raw image or a block device; repeat for more. iops and bw are the most operations and bytes in a second
+    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,
     /// The guest's console: stdio, pty, none or file=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = value::console)]

@@ -10,13 +10,14 @@ use hv_core::{
     },
     chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
     hypervisor::{ArchOf, Hypervisor, Vm},
-    io::Bell,
+    io::{Bell, Rate, RateLimiter, RateLimits},
     machine::{
         Machine, MachineConfig,
         board::{self, Board},
     },
     virtio::{
         self,
+        balloon::Balloon,
         block::Block,
         console::{Console, HostPort},
         entropy::Entropy,
@@ -37,6 +38,7 @@ use crate::{
 /// Slots of the machine type `hv-1`.
 const CONSOLE_SLOT: u8 = 1;
 const ENTROPY_SLOT: u8 = 2;
+const BALLOON_SLOT: u8 = 4;
 const FIRST_DISK_SLOT: u8 = 16;
 
 /// The most queues that a disk has unless the command line says another number.
@@ -54,7 +56,12 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         args::Transport::Pci => virtio::Transport::Pci,
         args::Transport::Mmio => virtio::Transport::Mmio,
     };
-    let config = MachineConfig { cpus: arguments.cpus, memory: arguments.memory, transport };
+    let config = MachineConfig {
+        cpus: arguments.cpus,
+        memory: arguments.memory,
+        transport,
+        cpu_quota: arguments.cpu_quota,
+    };
     let kernel = PayloadFile::kernel(files.kernel, arguments.kernel.clone());
     let append = arguments.append.as_deref().unwrap_or_default();
     let driver = console_driver(&kernel, transport);
@@ -85,11 +92,20 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         (CONSOLE_SLOT, Box::new(console)),
         (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
     ];
+    if arguments.balloon {
+        // Free pages come without a word from here.
+        let (balloon, _) = Balloon::new("balloon0");
+        devices.push((BALLOON_SLOT, Box::new(balloon)));
+    }
     let most = u16::try_from(arguments.cpus).unwrap_or(u16::MAX).min(DISK_QUEUES);
     for (number, (disk, asked)) in (0_u8..).zip(files.disks.into_iter().zip(&arguments.disk)) {
         let serial = asked.serial.as_deref().unwrap_or_default();
         let queues = asked.queues.map_or(most, std::num::NonZero::get);
         let block = Block::new(format!("disk{number}"), serial, Arc::new(disk), queues);
+        let block = match limits(asked) {
+            RateLimits { bytes: None, operations: None } => block,
+            limits => block.limited(Arc::new(RateLimiter::new(limits))),
+        };
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
 
@@ -109,6 +125,11 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     };
     let keyboard = input.map(|source| Keyboard { source, is_terminal, guest: consoles.clone() });
     Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty })
+}
+
+/// What may pass through a disk.
+fn limits(disk: &args::Disk) -> RateLimits {
+    RateLimits { bytes: disk.bandwidth.map(Rate::of), operations: disk.iops.map(Rate::of) }
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

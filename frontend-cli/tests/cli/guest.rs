@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
@@ -24,6 +24,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_guest_that_powers_off_is_success", || with_kvm(power_off)),
     ("a_guest_that_crashes_is_123", || with_kvm(crash)),
     ("a_guest_that_takes_too_long_is_124", || with_kvm(timeout)),
+    ("a_quota_holds_what_a_busy_guest_uses", || with_kvm(quota)),
+    ("shares_of_a_host_do_not_keep_a_guest_from_running", || with_kvm(shares)),
     ("a_reboot_is_a_new_start_or_the_end", || with_kvm(reboot)),
     ("piped_bytes_reach_the_guest_unchanged", || with_kvm(piped)),
     ("a_reader_that_sleeps_holds_nothing_up_beyond_the_timeout", || with_kvm(unread)),
@@ -108,6 +110,49 @@ fn crash(folder: &Path) {
 
 fn timeout(folder: &Path) {
     check(&run(folder, &[GREET, SPIN], &["--timeout", "700ms"]).output().unwrap(), 124, ">");
+}
+
+/// The margin is wide: the bound is twice the quota, and a guest without one uses four times as much.
+fn quota(folder: &Path) {
+    let words = ["--cpus", "2", "--cpu-quota", "0.25", "--timeout", "60s"];
+    let mut child = run(folder, &[GREET, SPIN], &words).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let (before, start) = (processor_time(&child), Instant::now());
+    thread::sleep(Duration::from_secs(2));
+    let used = processor_time(&child) - before;
+    let most = start.elapsed() / 2;
+    assert!(used <= most, "{used:?} of processor time, and at most {most:?} was expected");
+    assert!(!used.is_zero(), "it runs");
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+}
+
+/// Processor time that a child has used, that of its guest too.
+fn processor_time(child: &Child) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    // Behind the name, which ends with the last parenthesis: field 3 on; utime and stime are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+fn shares(folder: &Path) {
+    fs::write(folder.join("disk"), [0; 4096]).unwrap();
+    let disk = format!("{},iops=10,bw=1M", folder.join("disk").display());
+    for transport in ["pci", "mmio"] {
+        let words = [
+            "--balloon",
+            "--cpu-quota",
+            "50%",
+            "--disk",
+            &disk,
+            "--transport",
+            transport,
+            "--timeout",
+            "60s",
+        ];
+        check(&run(folder, &[GREET, POWER_OFF], &words).output().unwrap(), 0, ">");
+    }
 }
 
 fn reboot(folder: &Path) {

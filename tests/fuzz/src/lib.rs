@@ -16,6 +16,7 @@
 //! | [`i8042`] | register accesses | a reset only if asked for; reading empties the buffer |
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
+//! | [`balloon`] | page numbers, free ranges, statistics, stores to the configuration | only pages that were given lose their content, reported ones only without poison; the host gets no more than there was |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
@@ -39,6 +40,7 @@
 
 mod acpi_power;
 mod arm64_image;
+mod balloon;
 mod block_request;
 mod bzimage;
 mod cmos;
@@ -84,6 +86,7 @@ mod vsock;
 
 pub use acpi_power::acpi_power;
 pub use arm64_image::arm64_image;
+pub use balloon::balloon;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
 pub use cmos::cmos;
