@@ -25,12 +25,15 @@
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
 //! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
+//! | [`boot_config`] | the agent's configuration | it means the same when written again; refusals are one line |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
 
 mod acpi_power;
+mod agent_protocol;
 mod arm64_image;
 mod block_request;
 mod bzimage;
@@ -67,6 +70,7 @@ mod virtio_transport;
 mod virtqueue;
 
 pub use acpi_power::acpi_power;
+pub use agent_protocol::{agent_messages, boot_config, host_messages};
 pub use arm64_image::arm64_image;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
