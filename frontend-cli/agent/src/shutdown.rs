@@ -11,8 +11,9 @@ use std::{
 use hv_agent_protocol::AgentMessage;
 use rustix::{
     fs::sync,
+    io::Errno,
     mount::{MountFlags, mount_remount},
-    process::{Pid, Signal, kill_process_group, test_kill_process_group},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
     system::{RebootCommand, reboot},
 };
 
@@ -94,7 +95,9 @@ impl Running {
     fn are_gone_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
-            if test_kill_process_group(Pid::INIT).is_err() {
+            // Every process is a child of this one, or of one that is. (Signals to all would find kernel threads too.)
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            if matches!(waitid(WaitId::All, look), Err(Errno::CHILD)) {
                 return true;
             }
             let hurried = self.orders.try_recv().is_ok_and(|order| order.grace.is_zero());
