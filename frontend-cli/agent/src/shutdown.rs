@@ -63,7 +63,7 @@ impl Running {
         self.orders.recv().unwrap_or(Order::FAILED)
     }
 
-    /// Ends everything in order. A second order takes the processes' time away.
+    /// Ends everything in order. Another order without grace takes the processes' time away.
     pub(crate) fn shut_down(self, order: Order) -> ! {
         let message = if order.reboot { AgentMessage::Rebooting } else { AgentMessage::PoweringOff };
         // A host that is gone need not know.

@@ -27,7 +27,11 @@ struct Address {
     zero: [u8; 3],
 }
 
+const _: () = assert!(size_of::<Address>() == 16 && Address::LENGTH == 16);
+
 impl Address {
+    const LENGTH: SocketAddrLen = 16;
+
     fn new(cid: u32, port: u32) -> Self {
         Self { family: AddressFamily::VSOCK.as_raw(), reserved: 0, port, cid, flags: 0, zero: [0; 3] }
     }
@@ -36,7 +40,7 @@ impl Address {
 // SAFETY: the pointer is to a whole `sockaddr_vm` that lives during the call, and the length is its size.
 unsafe impl SocketAddrArg for Address {
     unsafe fn with_sockaddr<R>(&self, call: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
-        call(from_ref(self).cast(), const { size_of::<Self>() as SocketAddrLen })
+        call(from_ref(self).cast(), Self::LENGTH)
     }
 }
 
