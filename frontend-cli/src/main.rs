@@ -1,5 +1,7 @@
 //! The `hv` command.
 
+#[expect(dead_code, reason = "guests of images come next")]
+mod agent;
 mod args;
 mod backend;
 mod background;
@@ -13,6 +15,8 @@ mod folders;
 mod guests;
 mod host_files;
 mod host_memory;
+#[cfg_attr(not(test), expect(dead_code, reason = "guests of images come next"))]
+mod initramfs;
 mod input;
 #[cfg(target_os = "macos")]
 mod macos;

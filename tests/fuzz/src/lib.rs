@@ -33,12 +33,15 @@
 //! | [`module_info`] | modules, their `.modinfo` | names are as the kernel has them, and bounded |
 //! | [`control`] | what a client says on a control socket | lines are bounded and whole; what is understood reads back the same; refusals are one line |
 //! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
+//! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
+//! | [`boot_config`] | the agent's configuration | it means the same when written again; refusals are one line |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
 
 mod acpi_power;
+mod agent_protocol;
 mod arm64_image;
 mod balloon;
 mod block_request;
@@ -85,6 +88,7 @@ mod virtqueue;
 mod vsock;
 
 pub use acpi_power::acpi_power;
+pub use agent_protocol::{agent_messages, boot_config, host_messages};
 pub use arm64_image::arm64_image;
 pub use balloon::balloon;
 pub use block_request::block_request;

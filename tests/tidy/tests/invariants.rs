@@ -121,6 +121,8 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "frontend-cli/kernels",
         "frontend-cli/control",
         "frontend-cli/manifest",
+        "frontend-cli/agent",
+        "frontend-cli/agent-protocol",
         "tests/bench",
         "tests/boot",
         "tests/conformance",
