@@ -1,0 +1,11 @@
+//! Images of Linux roots: where they come from, how they are unpacked, and the cache of unpacked ones.
+
+pub mod architecture;
+pub mod digest;
+pub mod manifest;
+pub mod source;
+
+pub use architecture::Architecture;
+pub use digest::Digest;
+pub use manifest::{Descriptor, Platform};
+pub use source::{Document, Progress, Quiet, Source};
