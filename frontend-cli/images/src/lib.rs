@@ -1,11 +1,27 @@
 //! Images of Linux roots: where they come from, how they are unpacked, and the cache of unpacked ones.
 
 pub mod architecture;
+pub mod config;
 pub mod digest;
+pub mod image;
+pub mod layer;
+pub mod limits;
 pub mod manifest;
+pub mod packing;
+pub mod reference;
 pub mod source;
+pub mod store;
+pub mod tar;
+
+mod blob;
+mod select;
 
 pub use architecture::Architecture;
+pub use config::Config;
 pub use digest::Digest;
+pub use image::Image;
+pub use limits::Limits;
 pub use manifest::{Descriptor, Platform};
-pub use source::{Document, Progress, Quiet, Source};
+pub use reference::{Looks, Reference};
+pub use source::{Document, PathKind, Progress, Quiet, Source};
+pub use store::{Freed, Listed, Store};
