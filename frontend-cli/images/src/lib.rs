@@ -3,6 +3,8 @@
 pub mod architecture;
 pub mod config;
 pub mod digest;
+pub mod erofs;
+pub mod ext4;
 pub mod image;
 pub mod layer;
 pub mod limits;
@@ -12,8 +14,10 @@ pub mod reference;
 pub mod source;
 pub mod store;
 pub mod tar;
+pub mod tree;
 
 mod blob;
+mod checksum;
 mod select;
 
 pub use architecture::Architecture;

@@ -15,6 +15,7 @@
 
 use std::{
     fs::{self, File},
+    io::{BufReader, Read},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -40,7 +41,7 @@ mod tests;
 
 pub use garbage::Freed;
 
-use record::{Cached, Record, Stamp};
+use record::{Cached, Stamp};
 
 /// In front of the path in the names of images that were imported without one.
 const PATH: &str = "path:";
@@ -184,7 +185,7 @@ impl Store {
         let mut source: Box<dyn Source> = match kind {
             PathKind::Directory => return self.import_directory(path, own, architecture, progress),
             PathKind::Other => bail!("it is neither a root nor an archive of images"),
-            PathKind::Tar => Box::new(PlainTar::new(fs::File::open(path)?, architecture, progress)?),
+            PathKind::Tar => Box::new(PlainTar::new(File::open(path)?, architecture, progress)?),
             PathKind::OciLayout => Box::new(Layout::directory(path, name)),
             PathKind::OciArchive => Box::new(Layout::archive(members()?, name)),
             PathKind::DockerArchive => Box::new(DockerArchive::new(members()?, name)),
@@ -314,11 +315,11 @@ impl Store {
             let mut part = source.resumable().then(|| self.part(descriptor, progress)).transpose()?;
             let offset = part.as_ref().map_or(0, |part| part.kept());
             let rest = source.blob(descriptor, offset).with_context(|| format!("layer {}", descriptor.digest))?;
-            let reader: Box<dyn std::io::Read + Send + '_> = match &mut part {
+            let reader: Box<dyn Read + Send + '_> = match &mut part {
                 Some(part) => Box::new(part.reader(rest)?),
                 None => rest,
             };
-            let apply = |stream: &mut std::io::BufReader<blob::Chunks<'_>>| root.apply(&mut Archive::new(stream));
+            let apply = |stream: &mut BufReader<blob::Chunks<'_>>| root.apply(&mut Archive::new(stream));
             let unpacked = blob::unpack(reader, descriptor, most, progress, apply);
             if unpacked.is_err()
                 && let Some(part) = part

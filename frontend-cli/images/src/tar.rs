@@ -74,13 +74,20 @@ pub trait Stream: Read {
     /// # Errors
     /// There are not so many, or they cannot be read.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut self.by_ref().take(bytes), &mut io::sink())?;
+        let mut this = self;
+        let skipped = io::copy(&mut (&mut this).take(bytes), &mut io::sink())?;
         if skipped == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 
 impl<R: Read + ?Sized> Stream for io::BufReader<R> {}
 impl Stream for &[u8] {}
+
+impl<S: Stream + ?Sized> Stream for &mut S {
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        (**self).skip(bytes)
+    }
+}
 
 /// An archive that is being read. Reading from it gives the data of the entry that [`Archive::advance`] gave last.
 pub struct Archive<S> {
