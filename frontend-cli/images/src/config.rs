@@ -90,7 +90,9 @@ struct RootFs {
 }
 
 /// What is `null` is as good as not there: Go writes empty lists so.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -99,7 +101,10 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserial
 /// # Errors
 /// It is no such document, or breaks a bound.
 pub fn parse(bytes: &[u8]) -> Result<Parsed> {
-    ensure!(bytes.len() as u64 <= MOST_DOCUMENT, "an image's configuration of more than {MOST_DOCUMENT} bytes");
+    ensure!(
+        bytes.len() as u64 <= MOST_DOCUMENT,
+        "an image's configuration of more than {MOST_DOCUMENT} bytes"
+    );
     let document: Document =
         serde_json::from_slice(bytes).context("an image's configuration that cannot be read")?;
     let inner = document.config;
@@ -195,7 +200,10 @@ mod tests {
         let many = vec!["\"x\""; MOST_WORDS + 1].join(",");
         assert!(error(&format!(r#"{{"config": {{"Cmd": [{many}]}}}}"#)).contains("4097 words in Cmd"));
         let long = "x".repeat(MOST_WORD + 1);
-        assert!(error(&format!(r#"{{"config": {{"User": "{long}"}}}}"#)).contains("131072 bytes in a word of User"));
+        assert!(
+            error(&format!(r#"{{"config": {{"User": "{long}"}}}}"#))
+                .contains("131072 bytes in a word of User")
+        );
         assert!(error("[]").contains("cannot be read"));
         assert!(error(&"[".repeat(1 << 20)).contains("cannot be read"));
         let sha512 = format!(r#"{{"rootfs": {{"diff_ids": ["sha512:{}"]}}}}"#, "a".repeat(128));

@@ -124,3 +124,6 @@ fn attributes(entry: &Entry) -> Attributes {
     let Entry { mode, uid, gid, mtime, mtime_nanos, .. } = *entry;
     Attributes { mode, uid, gid, mtime, mtime_nanos, xattrs }
 }
+
+#[cfg(test)]
+mod tests;

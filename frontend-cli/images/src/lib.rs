@@ -19,6 +19,8 @@ pub mod tree;
 mod blob;
 mod checksum;
 mod select;
+#[cfg(test)]
+mod testing;
 
 pub use architecture::Architecture;
 pub use config::Config;

@@ -36,7 +36,9 @@ impl Packing {
             [0x1f, 0x8b, ..] => Self::Gzip,
             // A frame, or one to be skipped in front of it.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => bail!("it is packed with xz: unpack it with `unxz` first"),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+                bail!("it is packed with xz: unpack it with `unxz` first")
+            }
             [b'B', b'Z', b'h', ..] => bail!("it is packed with bzip2: unpack it with `bunzip2` first"),
             [0x04, 0x22, 0x4d, 0x18, ..] => bail!("it is packed with lz4: unpack it with `unlz4` first"),
             _ => Self::Plain,
@@ -71,7 +73,10 @@ impl<R: BufRead> Zstd<R> {
         while !self.source.fill_buf()?.is_empty() {
             match self.decoder.reset(&mut self.source) {
                 Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
                     let length = u64::from(length);
                     let skipped = io::copy(&mut self.source.by_ref().take(length), &mut io::sink())?;
                     if skipped != length {

@@ -92,9 +92,18 @@ impl Search<'_> {
 
     fn follow(&mut self, descriptor: &Descriptor, depth: usize) -> Result<Option<Selected>> {
         self.looks += 1;
-        ensure!(self.looks <= MOST_LOOKS, "more than {MOST_LOOKS} images of which nothing says what they run on");
-        ensure!(descriptor.size <= manifest::MOST_DOCUMENT, "manifest {}: {} bytes", descriptor.digest, descriptor.size);
-        let document = self.source.manifest(descriptor).with_context(|| format!("manifest {}", descriptor.digest))?;
+        ensure!(
+            self.looks <= MOST_LOOKS,
+            "more than {MOST_LOOKS} images of which nothing says what they run on"
+        );
+        ensure!(
+            descriptor.size <= manifest::MOST_DOCUMENT,
+            "manifest {}: {} bytes",
+            descriptor.digest,
+            descriptor.size
+        );
+        let document =
+            self.source.manifest(descriptor).with_context(|| format!("manifest {}", descriptor.digest))?;
         check(&document.bytes, descriptor)?;
         self.document(Document { digest: descriptor.digest, ..document }, depth + 1)
     }

@@ -5,7 +5,8 @@
 //! blobs/sha256/HEX.part    a layer, as far as it came; locked by who fetches it
 //! roots/sha256/HEX.erofs   unpacked roots by the digests of their manifests; share-locked by who runs them
 //! references/HEX.json      what a name stands for; HEX is the digest of the name
-//! tmp/HEX.erofs            a root that is being unpacked; locked by who does
+//! tmp/HEX.lock             locked by who unpacks the root of that name
+//! tmp/HEX.erofs            what it has so far; locked as well, until it is a root and a name leads to it
 //! tmp/HEX.new              a small file that is being written, under the lock of the store
 //! lock                     locked, shortly, by who changes references or collects garbage
 //! ```
@@ -129,7 +130,8 @@ impl Store {
         }
         let selected = select::select(source, top.clone(), architecture)?;
         let digest = selected.document.digest;
-        let root = self.root(digest, progress, |root, progress| self.unpack(source, &selected, root, progress))?;
+        let root =
+            self.root(digest, progress, |root, progress| self.unpack(source, &selected, root, progress))?;
         let cached = Cached {
             top: top.digest,
             manifest: digest,
@@ -138,7 +140,12 @@ impl Store {
             stamp,
             ..Cached::of(digest, &root)?
         };
-        self.publish(name, architecture, cached, &[&top.bytes, &selected.document.bytes, &selected.config_bytes])?;
+        self.publish(
+            name,
+            architecture,
+            cached,
+            &[&top.bytes, &selected.document.bytes, &selected.config_bytes],
+        )?;
         drop(root);
         self.remove_parts(&selected.manifest.layers);
         Ok(self.make_image(name, architecture, digest, selected.config.config))
@@ -174,14 +181,16 @@ impl Store {
     ) -> Result<Image> {
         let stamp = Stamp::of(path)?;
         if let Some(stamp) = &stamp
-            && let Some(cached) = self.record(own)?.and_then(|record| record.images.get(&architecture).cloned())
+            && let Some(cached) =
+                self.record(own)?.and_then(|record| record.images.get(&architecture).cloned())
             && cached.stamp.as_ref() == Some(stamp)
             && let Some(image) = self.image(own, architecture, &cached)?
         {
             return Ok(image);
         }
         let kind = PathKind::of(path)?;
-        let members = || Members::list(open_unpacked(path, &self.folder.join("tmp"), self.limits.image_bytes)?);
+        let members =
+            || Members::list(open_unpacked(path, &self.folder.join("tmp"), self.limits.image_bytes)?);
         let mut source: Box<dyn Source> = match kind {
             PathKind::Directory => return self.import_directory(path, own, architecture, progress),
             PathKind::Other => bail!("it is neither a root nor an archive of images"),
@@ -273,14 +282,17 @@ impl Store {
             return Ok(root);
         }
         let unfinished = self.folder.join("tmp").join(format!("{}.erofs", digest.hex()));
-        let file = files::lock_exclusive(&unfinished, || {
+        // Not the lock of the file itself: that becomes the root, and who waited would wait for those who run it.
+        let turn = unfinished.with_extension("lock");
+        let _turn = files::Turn::wait(&turn, || {
             progress.begin("waiting for another process that unpacks it", None);
         })?;
         // Who had the lock may have finished it.
         if let Some(root) = files::open_shared(&path)? {
-            files::remove(&unfinished)?;
             return Ok(root);
         }
+        // Keeps it from the garbage collection.
+        let file = files::lock_exclusive(&unfinished, || {})?;
         let built = Writer::new(file.try_clone()?).and_then(|writer| {
             let mut root = Root::new(writer, &self.limits);
             build(&mut root, progress)?;
@@ -314,7 +326,8 @@ impl Store {
             let most = left.min(self.limits.layer_bytes);
             let mut part = source.resumable().then(|| self.part(descriptor, progress)).transpose()?;
             let offset = part.as_ref().map_or(0, |part| part.kept());
-            let rest = source.blob(descriptor, offset).with_context(|| format!("layer {}", descriptor.digest))?;
+            let rest =
+                source.blob(descriptor, offset).with_context(|| format!("layer {}", descriptor.digest))?;
             let reader: Box<dyn Read + Send + '_> = match &mut part {
                 Some(part) => Box::new(part.reader(rest)?),
                 None => rest,

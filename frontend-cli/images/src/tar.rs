@@ -127,7 +127,10 @@ impl<S: Stream> Archive<S> {
         for _ in 0..MOST_HEADERS {
             self.skip_rest()?;
             let Some(header) = self.header()? else {
-                ensure!(!self.ended || (long_path.is_none() && long_link.is_none()), "ends before the file of a name");
+                ensure!(
+                    !self.ended || (long_path.is_none() && long_link.is_none()),
+                    "ends before the file of a name"
+                );
                 return Ok(None);
             };
             match header.kind() {
@@ -156,12 +159,17 @@ impl<S: Stream> Archive<S> {
         let path = pax.sparse_name.take().or(pax.path.take()).or(long_path).unwrap_or_else(|| header.path());
         let link = pax.link.take().or(long_link).unwrap_or_else(|| header.link());
         let shown = || format!("entry {}", shown(&path));
-        ensure!(path.len() <= MOST_PATH && link.len() <= MOST_PATH, "{}: a path longer than {MOST_PATH} bytes", shown());
+        ensure!(
+            path.len() <= MOST_PATH && link.len() <= MOST_PATH,
+            "{}: a path longer than {MOST_PATH} bytes",
+            shown()
+        );
         let stored = pax.size.map_or_else(|| header.size(), Ok).with_context(shown)?;
         let kind = header.entry_kind(&path).with_context(shown)?;
         // What has no data by its kind has none, whatever its size says: so do Go's tools, which make images.
         self.begin_data(if header.has_data() { stored } else { 0 }).with_context(shown)?;
-        let sparse = if kind == EntryKind::File { self.sparse(header, &mut pax).with_context(shown)? } else { None };
+        let sparse =
+            if kind == EntryKind::File { self.sparse(header, &mut pax).with_context(shown)? } else { None };
         let (size, segments) = match sparse {
             Some((size, segments)) => {
                 sparse::check(size, &segments, self.data).with_context(shown)?;
@@ -170,7 +178,8 @@ impl<S: Stream> Archive<S> {
             None => (if kind == EntryKind::File { self.data } else { 0 }, None),
         };
         let identifier = |field: &str, value: u64| {
-            u32::try_from(value).with_context(|| format!("{}: {field} {value} is no user's or group's", shown()))
+            u32::try_from(value)
+                .with_context(|| format!("{}: {field} {value} is no user's or group's", shown()))
         };
         let (mtime, mtime_nanos) = match pax.mtime {
             Some(time) => time,

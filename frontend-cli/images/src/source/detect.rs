@@ -41,7 +41,11 @@ impl PathKind {
         let shown = || path.display().to_string();
         if path.metadata().with_context(shown)?.is_dir() {
             let layout = path.join("index.json").is_file() && path.join("blobs").is_dir();
-            return Ok(if layout || path.join("oci-layout").is_file() { Self::OciLayout } else { Self::Directory });
+            return Ok(if layout || path.join("oci-layout").is_file() {
+                Self::OciLayout
+            } else {
+                Self::Directory
+            });
         }
         let file = Arc::new(open_file(path)?);
         let mut head = Vec::new();

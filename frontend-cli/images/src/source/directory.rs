@@ -76,7 +76,8 @@ impl Directory {
         self.walk(&mut |visit| {
             visit.names.iter().for_each(|name| hasher.field(name));
             let of = visit.metadata;
-            for number in [of.dev(), of.ino(), of.mode().into(), of.nlink(), of.uid().into(), of.gid().into()] {
+            for number in [of.dev(), of.ino(), of.mode().into(), of.nlink(), of.uid().into(), of.gid().into()]
+            {
                 hasher.number(number);
             }
             for number in [of.rdev(), of.size()] {
@@ -153,7 +154,8 @@ impl Directory {
 fn entries(path: &Path, most: usize) -> Result<std::vec::IntoIter<OsString>> {
     let shown = || path.display().to_string();
     let names = fs::read_dir(path).with_context(shown)?.take(most.saturating_add(1));
-    let names: io::Result<Vec<_>> = names.map(|entry| entry.as_ref().map(DirEntry::file_name).map_err(copy)).collect();
+    let names: io::Result<Vec<_>> =
+        names.map(|entry| entry.as_ref().map(DirEntry::file_name).map_err(copy)).collect();
     let mut names = names.with_context(shown)?;
     names.sort_unstable();
     Ok(names.into_iter())

@@ -11,8 +11,7 @@ use serde::Deserialize;
 
 use super::{Document, Source, layout::read_small, members::Members};
 use crate::{
-    Descriptor, Digest,
-    config,
+    Descriptor, Digest, config,
     digest::HashingReader,
     manifest::{MOST_LAYERS, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST},
     packing::Packing,
@@ -41,7 +40,11 @@ pub struct SavedImage {
 /// It is not valid, or breaks a bound.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Vec<SavedImage>> {
     let images: Vec<SavedImage> = serde_json::from_slice(bytes).context("manifest.json cannot be read")?;
-    ensure!(images.len() <= MOST_IMAGES, "manifest.json has {} images: {MOST_IMAGES} are the most", images.len());
+    ensure!(
+        images.len() <= MOST_IMAGES,
+        "manifest.json has {} images: {MOST_IMAGES} are the most",
+        images.len()
+    );
     for image in &images {
         let count = image.layers.as_ref().map_or(0, Vec::len);
         ensure!(count <= MOST_LAYERS, "an image of {count} layers: {MOST_LAYERS} are the most");

@@ -69,7 +69,10 @@ impl Layout {
         }
         let names = |descriptor: &Descriptor| -> Vec<String> {
             let annotations = descriptor.annotations.iter().flatten();
-            annotations.filter(|(key, _)| [NAME, WHOLE_NAME].contains(&&***key)).map(|(_, name)| name.clone()).collect()
+            annotations
+                .filter(|(key, _)| [NAME, WHOLE_NAME].contains(&&***key))
+                .map(|(_, name)| name.clone())
+                .collect()
         };
         let tag = self.name.as_deref().and_then(|name| name.rsplit_once(':')).map(|(_, tag)| tag);
         let wanted = |found: &String| Some(&**found) == self.name.as_deref() || Some(&**found) == tag;

@@ -56,7 +56,10 @@ impl Members {
                 }
                 _ => continue,
             };
-            ensure!(members.len() < MOST_MEMBERS, "more than {MOST_MEMBERS} files: that is no archive of images");
+            ensure!(
+                members.len() < MOST_MEMBERS,
+                "more than {MOST_MEMBERS} files: that is no archive of images"
+            );
             members.insert(name, member);
         }
         Ok(Self { file, members })

@@ -43,7 +43,8 @@ impl PlainTar {
         }
         progress.end();
         let (digest, size) = reader.finish();
-        let config = format!(r#"{{"architecture":"{}","os":"linux"}}"#, architecture.image_name()).into_bytes();
+        let config =
+            format!(r#"{{"architecture":"{}","os":"linux"}}"#, architecture.image_name()).into_bytes();
         let manifest = Manifest {
             schema_version: 2,
             media_type: OCI_MANIFEST.to_owned(),

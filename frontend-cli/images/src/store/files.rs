@@ -36,6 +36,26 @@ pub(crate) fn lock_exclusive(path: &Path, waits: impl FnOnce()) -> Result<File> 
     }
 }
 
+/// A turn that one process has at a time: a lock on a file that is there for nothing else.
+pub(crate) struct Turn<'a> {
+    path: &'a Path,
+    _file: File,
+}
+
+impl<'a> Turn<'a> {
+    /// Waits for the turn that the file at `path` stands for. `waits` is called once if somebody else has it.
+    pub(crate) fn wait(path: &'a Path, waits: impl FnOnce()) -> Result<Self> {
+        lock_exclusive(path, waits).map(|file| Self { path, _file: file })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // While it is still locked: who waits sees that it is gone, and makes another. Left behind, it is garbage.
+        let _ = fs::remove_file(self.path);
+    }
+}
+
 /// Opens the file at `path` for reading and takes a part in its lock; nothing if it is not there.
 pub(crate) fn open_shared(path: &Path) -> Result<Option<File>> {
     let Some(file) = missing_is_none(File::open(path)).with_context(|| path.display().to_string())? else {

@@ -53,7 +53,15 @@ impl Cached {
     /// What is known of the root in `file` with this digest.
     pub(super) fn of(digest: Digest, file: &File) -> Result<Self> {
         let size = files::allocated(&file.metadata()?);
-        Ok(Self { top: digest, manifest: digest, config: None, size, created: None, unpacked: now(), stamp: None })
+        Ok(Self {
+            top: digest,
+            manifest: digest,
+            config: None,
+            size,
+            created: None,
+            unpacked: now(),
+            stamp: None,
+        })
     }
 }
 
@@ -90,7 +98,9 @@ impl Store {
         let path = self.record_path(name);
         let bytes = files::read(&path, MOST_RECORD)?;
         // What cannot be read is as good as not there: this is a cache.
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).filter(|record: &Record| record.reference == name))
+        Ok(bytes
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .filter(|record: &Record| record.reference == name))
     }
 
     /// What all names stand for.
@@ -120,8 +130,9 @@ impl Store {
             let digest = Digest::of(bytes);
             self.write(digest, &self.blob_path(digest), bytes)?;
         }
-        let mut record =
-            self.record(name)?.unwrap_or_else(|| Record { reference: name.to_owned(), images: BTreeMap::new() });
+        let mut record = self
+            .record(name)?
+            .unwrap_or_else(|| Record { reference: name.to_owned(), images: BTreeMap::new() });
         record.images.insert(architecture, cached);
         let bytes = serde_json::to_vec_pretty(&record)?;
         self.write(Digest::of(name.as_bytes()), &self.record_path(name), &bytes)

@@ -39,7 +39,8 @@ impl Header {
     pub(super) fn new(block: [u8; BLOCK]) -> Result<Self> {
         let header = Self(block);
         let promised = header.number(CHECKSUM).context("not a tar header")?;
-        let bytes = || block.iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { b' ' } else { *byte });
+        let bytes =
+            || block.iter().enumerate().map(|(at, byte)| if CHECKSUM.contains(&at) { b' ' } else { *byte });
         let unsigned: u64 = bytes().map(u64::from).sum();
         // Some old writers added signed bytes.
         let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();

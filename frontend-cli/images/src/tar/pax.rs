@@ -48,8 +48,9 @@ impl Pax {
             let (record, rest) = split(bytes).context("a damaged pax header")?;
             let equals = record.iter().position(|byte| *byte == b'=').context("a pax record without =")?;
             let (key, value) = (&record[..equals], &record[equals + 1..]);
-            pax.add(key, value)
-                .with_context(|| format!("pax record {}", String::from_utf8_lossy(&key[..key.len().min(80)])))?;
+            pax.add(key, value).with_context(|| {
+                format!("pax record {}", String::from_utf8_lossy(&key[..key.len().min(80)]))
+            })?;
             bytes = rest;
         }
         Ok(pax)
@@ -91,7 +92,11 @@ impl Pax {
 
     fn add_attribute(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         ensure!(!name.is_empty() && name.len() <= MOST_NAME, "an attribute's name of {} bytes", name.len());
-        ensure!(value.len() <= MOST_ATTRIBUTE, "an attribute of {} bytes: {MOST_ATTRIBUTE} are the most", value.len());
+        ensure!(
+            value.len() <= MOST_ATTRIBUTE,
+            "an attribute of {} bytes: {MOST_ATTRIBUTE} are the most",
+            value.len()
+        );
         // Each counts for more than its bytes: it has an allocation.
         self.weight += name.len() + value.len() + 16;
         ensure!(self.weight <= MOST_XATTRS, "more than {MOST_XATTRS} bytes of attributes");

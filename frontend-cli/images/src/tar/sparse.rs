@@ -22,7 +22,8 @@ pub(super) fn check(size: u64, segments: &[Segment], stored: u64) -> Result<()> 
     for segment in segments {
         let next = segment.offset.checked_add(segment.size).filter(|next| *next <= size);
         ensure!(segment.offset >= end, "pieces of a sparse file that overlap at {}", segment.offset);
-        end = next.with_context(|| format!("a sparse file of {size} bytes with a piece at {}", segment.offset))?;
+        end = next
+            .with_context(|| format!("a sparse file of {size} bytes with a piece at {}", segment.offset))?;
         sum += segment.size;
     }
     ensure!(sum == stored, "a sparse file whose pieces are {sum} bytes, with {stored} bytes of data");

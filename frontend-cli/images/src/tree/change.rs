@@ -90,8 +90,9 @@ impl Tree {
         let (mut freed, mut ahead) = (Vec::new(), vec![directory]);
         while let Some(directory) = ahead.pop() {
             let children = self.nodes[directory.index()].children.iter();
-            let (own, old): (Vec<_>, Vec<_>) =
-                children.map(|(name, child)| (name.clone(), *child)).partition(|(_, child)| self.is_own(*child));
+            let (own, old): (Vec<_>, Vec<_>) = children
+                .map(|(name, child)| (name.clone(), *child))
+                .partition(|(_, child)| self.is_own(*child));
             ahead.extend(own.into_iter().map(|(_, child)| child));
             old.iter().for_each(|(name, _)| freed.extend(self.detach(directory, name)));
         }
