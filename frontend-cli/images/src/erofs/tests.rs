@@ -209,17 +209,16 @@ fn sparse_files_have_their_bytes_where_they_were() {
     }
     let (image, _) = maker.finish();
     if let Some(said) = dump(&image, &["-e", "--path=/sparse"]) {
-        let ranges: Vec<_> =
-            said.lines().filter_map(|line| line.split_once('|')?.1.split_once('|')).collect();
-        assert!(
-            !ranges.is_empty() && said.contains("Chunk") || said.contains("chunk") || !said.is_empty(),
-            "{said}"
-        );
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        for range in ["0.. 32768 | 32768 : 4096.. 36864", "3145728.. 3178496 | 32768 : 36864.. 69632"] {
+            assert!(said.contains(range), "{said}");
+        }
     }
     let Some(mounted) = Mounted::new(&image) else { return };
     let mut expected = vec![0; 100_000_000];
     for (offset, length) in segments {
-        expected[offset as usize..][..length as usize].fill(7);
+        let range = usize::try_from(offset).unwrap()..usize::try_from(offset + length).unwrap();
+        expected[range].fill(7);
     }
     assert!(fs::read(mounted.path().join("sparse")).unwrap() == expected);
     let sparse = File::open(mounted.path().join("sparse")).unwrap();
@@ -260,7 +259,7 @@ fn files_and_images_of_more_than_4_gib_are_read() {
     for number in 0..9_u64 {
         assert_eq!(read("two", number << 30), [9, 9]);
         assert_eq!(read("one", (number << 30) + (3 << 20) - 1), [9, 0]);
-        assert_eq!(read("far", number * 100 << 30), [8, 0]);
+        assert_eq!(read("far", (number * 100) << 30), [8, 0]);
     }
 }
 

@@ -21,7 +21,9 @@ use crate::{
 pub(super) fn bytes(owner: u32, size: u64) -> Vec<u8> {
     let block = |index: u64| {
         let seed = (index + 1).wrapping_mul(u64::from(owner) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        (0..4096).map(move |byte| if seed % 3 == 0 { 0 } else { ((seed + byte) % 251) as u8 })
+        (0..4096).map(
+            move |byte| if seed.is_multiple_of(3) { 0 } else { u8::try_from((seed + byte) % 251).unwrap() },
+        )
     };
     (0..).flat_map(block).take(usize::try_from(size).unwrap()).collect()
 }
