@@ -102,7 +102,8 @@ impl Writer {
     pub fn discard(&mut self, content: Content) -> Result<()> {
         self.inline = self.inline.saturating_sub(content.inline.len() as u64);
         for extent in &content.extents {
-            let end = extent.length.next_multiple_of(BLOCK).saturating_add(extent.image_offset);
+            let blocks = extent.length.div_ceil(BLOCK);
+            let end = blocks.saturating_mul(BLOCK).saturating_add(extent.image_offset);
             self.output.punch(extent.image_offset..end.min(self.next * BLOCK))?;
         }
         Ok(())
