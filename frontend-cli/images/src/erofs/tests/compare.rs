@@ -44,6 +44,11 @@ pub(super) fn checks_out(image: &NamedTempFile) {
 }
 
 fn extracted(image: &NamedTempFile) -> Option<TempDir> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIP taking files out of the image: only root can make devices and give files to others");
+        checks_out(image);
+        return None;
+    }
     let folder = tempdir().unwrap();
     fsck(image, &[&format!("--extract={}", folder.path().join("root").display())]).then_some(folder)
 }
@@ -103,17 +108,12 @@ impl Drop for Mounted {
 /// Whether `folder` has the files of `tree` and no more. What is taken out of an image lacks what only a mounted one has
 /// (`mounted`): links to one file, extended attributes, times of directories.
 pub(super) fn same(folder: &Path, tree: &Tree, mounted: bool) {
-    let is_root = rustix::process::geteuid().is_root();
     let mut inodes: BTreeMap<NodeId, u64> = BTreeMap::new();
     let mut ahead = vec![(folder.to_owned(), Tree::ROOT)];
     while let Some((path, node)) = ahead.pop() {
         let kind = tree.kind(node);
-        let special = !matches!(kind, Kind::File(_) | Kind::Directory | Kind::Symlink(_));
-        if special && !mounted && !is_root {
-            continue;
-        }
         let metadata = fs::symlink_metadata(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        same_attributes(&path, tree, node, &metadata, mounted, is_root);
+        same_attributes(&path, tree, node, &metadata, mounted);
         if mounted {
             assert_eq!(*inodes.entry(node).or_insert(metadata.ino()), metadata.ino(), "{path:?}");
             same_xattrs(&path, tree, node);
@@ -150,14 +150,7 @@ pub(super) fn same(folder: &Path, tree: &Tree, mounted: bool) {
     assert_eq!(distinct.len(), inodes.len(), "two files have one inode number");
 }
 
-fn same_attributes(
-    path: &Path,
-    tree: &Tree,
-    node: NodeId,
-    found: &fs::Metadata,
-    mounted: bool,
-    is_root: bool,
-) {
+fn same_attributes(path: &Path, tree: &Tree, node: NodeId, found: &fs::Metadata, mounted: bool) {
     let (attributes, kind) = (tree.attributes(node), tree.kind(node));
     let none = unix::makedev(0, 0);
     let (file_type, device) = match *kind {
@@ -180,9 +173,7 @@ fn same_attributes(
         0o1777
     };
     assert_eq!(found.mode() & bits, u32::from(attributes.mode) & bits, "{path:?}");
-    if mounted || is_root {
-        assert_eq!((found.uid(), found.gid()), (attributes.uid, attributes.gid), "{path:?}");
-    }
+    assert_eq!((found.uid(), found.gid()), (attributes.uid, attributes.gid), "{path:?}");
     if mounted || matches!(kind, Kind::File(_)) {
         assert_eq!(
             (found.mtime(), found.mtime_nsec()),
