@@ -26,7 +26,8 @@ use stream::Stream;
 pub use xattr::is_kept;
 
 /// Bytes of a block.
-pub const BLOCK: u64 = 4096;
+pub const BLOCK: u64 = BLOCK_BYTES as u64;
+const BLOCK_BYTES: usize = 4096;
 /// The most blocks of an image: addresses of blocks have 32 bits, and the last is none.
 pub const MOST_BLOCKS: u64 = u32::MAX as u64;
 /// The most bytes of a file (16 TiB), that of the image.
@@ -101,7 +102,8 @@ impl Writer {
     pub fn discard(&mut self, content: Content) -> Result<()> {
         self.inline = self.inline.saturating_sub(content.inline.len() as u64);
         for extent in &content.extents {
-            let end = extent.length.next_multiple_of(BLOCK).saturating_add(extent.image_offset);
+            let blocks = extent.length.div_ceil(BLOCK);
+            let end = blocks.saturating_mul(BLOCK).saturating_add(extent.image_offset);
             self.output.punch(extent.image_offset..end.min(self.next * BLOCK))?;
         }
         Ok(())

@@ -23,10 +23,10 @@ pub const MOST_SIZE: u64 = 1 << 40;
 pub const MOST_LABEL: usize = 16;
 
 /// Bytes of a block.
-const BLOCK: usize = 4096;
+const BLOCK: u32 = 4096;
 
 /// Group descriptors without the 64-bit half.
-const DESCRIPTOR: usize = 32;
+const DESCRIPTOR: u32 = 32;
 /// Its inodes and their bitmap were never used.
 const INODES_UNUSED: u16 = 1;
 /// Its bitmap of blocks was never written.
@@ -65,13 +65,13 @@ struct Disk<'a> {
 impl Disk<'_> {
     fn write(&self, file: &File) -> Result<()> {
         let geometry = &self.geometry;
-        let write = |block: u32, bytes: &[u8]| file.write_all_at(bytes, u64::from(block) * BLOCK as u64);
+        let write = |block: u32, bytes: &[u8]| file.write_all_at(bytes, u64::from(block) * u64::from(BLOCK));
         for (block, bytes) in self.directories() {
             write(block, &bytes)?;
         }
         write(geometry.inode_table(0), &self.inodes())?;
         write(geometry.journal, &self.journal())?;
-        let mut descriptors = Vec::with_capacity(geometry.descriptor_blocks as usize * BLOCK);
+        let mut descriptors = Vec::with_capacity((geometry.descriptor_blocks * BLOCK) as usize);
         for group in 0..geometry.groups {
             let bitmap = self.block_bitmap(group);
             if let Some(bitmap) = &bitmap {
@@ -86,7 +86,7 @@ impl Disk<'_> {
         for group in (0..geometry.groups).filter(|group| geometry::has_superblock(*group)) {
             // The first stands behind the boot sector.
             let offset = if group == 0 { 1024 } else { 0 };
-            let at = u64::from(geometry.group_start(group)) * BLOCK as u64 + offset;
+            let at = u64::from(geometry.group_start(group)) * u64::from(BLOCK) + offset;
             file.write_all_at(&self.superblock(group), at)?;
             write(geometry.group_start(group) + 1, &descriptors)?;
         }
@@ -99,15 +99,20 @@ impl Disk<'_> {
         if group != 0 && group + 1 != geometry.groups {
             return None;
         }
-        let mut bitmap = vec![0; BLOCK];
+        let mut bitmap = vec![0; BLOCK as usize];
         set(&mut bitmap, 0, geometry.used_blocks(group));
         set(&mut bitmap, geometry.blocks_in(group), geometry::GROUP_BLOCKS);
         Some(bitmap)
     }
 
-    fn descriptor(&self, group: u32, blocks: Option<&[u8]>, inodes: Option<&[u8]>) -> [u8; DESCRIPTOR] {
+    fn descriptor(
+        &self,
+        group: u32,
+        blocks: Option<&[u8]>,
+        inodes: Option<&[u8]>,
+    ) -> [u8; DESCRIPTOR as usize] {
         let geometry = &self.geometry;
-        let mut bytes = [0; DESCRIPTOR];
+        let mut bytes = [0; DESCRIPTOR as usize];
         let mut put = |offset: usize, field: &[u8]| bytes[offset..][..field.len()].copy_from_slice(field);
         put(0, &geometry.block_bitmap(group).to_le_bytes());
         put(4, &geometry.inode_bitmap(group).to_le_bytes());

@@ -16,6 +16,7 @@
 //! | [`i8042`] | register accesses | a reset only if asked for; reading empties the buffer |
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
+//! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
@@ -40,9 +41,11 @@ mod console_detection;
 mod console_merge;
 mod cores;
 mod elf;
+mod erofs_reader;
 mod fdt;
 mod gic_v2m;
 mod i8042;
+mod image_tree;
 mod input;
 mod instruction;
 mod kernels;
@@ -78,6 +81,7 @@ pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
+pub use image_tree::image_tree;
 pub use instruction::instruction;
 pub use pci::pci;
 pub use pl011::pl011;

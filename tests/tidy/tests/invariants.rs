@@ -118,6 +118,7 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "backend-hvf",
         "backend-kvm",
         "frontend-cli",
+        "frontend-cli/images",
         "tests/bench",
         "tests/boot",
         "tests/conformance",

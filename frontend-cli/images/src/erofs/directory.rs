@@ -1,6 +1,6 @@
 //! Directories of EROFS: blocks of entries in the order of the bytes of the names, so that Linux can bisect them.
 
-use super::BLOCK;
+use super::{BLOCK, BLOCK_BYTES};
 use crate::tree::{Kind, NodeId, Tree};
 
 /// `struct erofs_dirent`: node number (8), where the name begins in the block (2), kind (1), 0.
@@ -46,7 +46,7 @@ pub(super) fn encode(
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !entries.is_empty() {
-        bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+        bytes.resize(bytes.len().next_multiple_of(BLOCK_BYTES), 0);
         let (block, rest) = entries.split_at(first_block(entries));
         let mut name_at = block.len() * ENTRY;
         for (name, node) in block {

@@ -1,6 +1,6 @@
 //! What stands in an EROFS image: superblock and inodes.
 
-use super::{BLOCK, xattr};
+use super::{BLOCK_BYTES, xattr};
 use crate::{
     checksum::{START, crc32c},
     tree::{Attributes, Kind},
@@ -33,7 +33,7 @@ pub(super) struct Superblock {
 
 /// The first block of an image.
 pub(super) fn superblock(superblock: &Superblock) -> Vec<u8> {
-    let mut bytes = vec![0; BLOCK as usize];
+    let mut bytes = vec![0; BLOCK_BYTES];
     let mut put = |offset: usize, field: &[u8]| {
         bytes[SUPERBLOCK + offset..][..field.len()].copy_from_slice(field);
     };

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use anyhow::{Result, ensure};
 
-use super::{BLOCK, MOST_BLOCKS, output::Output, read_exact};
+use super::{BLOCK, BLOCK_BYTES, MOST_BLOCKS, output::Output, read_exact};
 use crate::tree::{Content, Extent};
 
 /// Bytes that are read at once.
@@ -12,7 +12,7 @@ const WINDOW: u64 = 256 << 10;
 /// The most chunks of a file: its map has 4 bytes for each.
 pub(super) const MOST_CHUNKS: u64 = 4096;
 
-static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Takes parts of a file in ascending order. The image has room for whole chunks (a power of two of blocks, larger for
 /// larger files) that are not all zero; blocks of zeros in them are holes of the image's file only.
@@ -63,14 +63,14 @@ impl<'a> Stream<'a> {
 
     /// Writes what the window holds.
     pub(super) fn flush(&mut self, output: &mut Output) -> Result<()> {
-        self.window.resize(self.window.len().next_multiple_of(BLOCK as usize), 0);
-        let mut file_block = self.start / BLOCK;
-        for at in (0..self.window.len()).step_by(BLOCK as usize) {
-            if self.window[at..at + BLOCK as usize] != ZEROS {
+        self.window.resize(self.window.len().next_multiple_of(BLOCK_BYTES), 0);
+        let blocks = (0..self.window.len()).step_by(BLOCK_BYTES);
+        for (file_block, at) in (self.start / BLOCK..).zip(blocks) {
+            let block = at..at + BLOCK_BYTES;
+            if self.window[block.clone()] != ZEROS {
                 let image_block = self.place(file_block)?;
-                output.write(image_block * BLOCK, &self.window[at..at + BLOCK as usize])?;
+                output.write(image_block * BLOCK, &self.window[block])?;
             }
-            file_block += 1;
         }
         self.window.clear();
         Ok(())

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::{BLOCK, DESCRIPTOR, set};
 
 /// Blocks of a group: as many as a block has bits.
-pub(super) const GROUP_BLOCKS: u32 = BLOCK as u32 * 8;
+pub(super) const GROUP_BLOCKS: u32 = BLOCK * 8;
 /// Bytes of an inode.
 pub(super) const INODE: u32 = 256;
 /// The inodes that are taken: those with special meaning, and `lost+found`.
@@ -30,11 +30,10 @@ pub(super) struct Geometry {
 impl Geometry {
     /// For a disk of `size` bytes.
     pub(super) fn of(size: u64) -> Result<Self> {
-        let blocks = u32::try_from(size / BLOCK as u64).context("more than 2^32 blocks")?;
+        let blocks = u32::try_from(size / u64::from(BLOCK)).context("more than 2^32 blocks")?;
         // An inode for each 16 KiB, on small disks for each 4 KiB, as mke2fs does.
         let blocks_for_inode = if size < 512 << 20 { 1 } else { 4 };
-        let group_inodes =
-            (blocks.min(GROUP_BLOCKS) / blocks_for_inode).next_multiple_of(BLOCK as u32 / INODE);
+        let group_inodes = (blocks.min(GROUP_BLOCKS) / blocks_for_inode).next_multiple_of(BLOCK / INODE);
         let mut geometry = Self {
             blocks,
             groups: 0,
@@ -59,7 +58,7 @@ impl Geometry {
 
     fn count_groups(&mut self) {
         self.groups = self.blocks.div_ceil(GROUP_BLOCKS);
-        self.descriptor_blocks = (self.groups * DESCRIPTOR as u32).div_ceil(BLOCK as u32);
+        self.descriptor_blocks = (self.groups * DESCRIPTOR).div_ceil(BLOCK);
     }
 
     pub(super) fn inodes(&self) -> u32 {
@@ -89,7 +88,7 @@ impl Geometry {
 
     /// Blocks of a group that are no file's. They are its first.
     fn overhead(&self, group: u32) -> u32 {
-        let inodes = (self.group_inodes * INODE).div_ceil(BLOCK as u32);
+        let inodes = (self.group_inodes * INODE).div_ceil(BLOCK);
         self.inode_table(group) - self.group_start(group) + inodes
     }
 
@@ -104,9 +103,9 @@ impl Geometry {
 
     /// The bitmap of the first group's inodes; bits that stand for no inode are set.
     pub(super) fn inode_bitmap_bytes(&self) -> Vec<u8> {
-        let mut bitmap = vec![0; BLOCK];
+        let mut bitmap = vec![0; BLOCK as usize];
         set(&mut bitmap, 0, FIRST_INODES);
-        set(&mut bitmap, self.group_inodes, BLOCK as u32 * 8);
+        set(&mut bitmap, self.group_inodes, BLOCK * 8);
         bitmap
     }
 }
@@ -126,9 +125,9 @@ pub(super) fn has_superblock(group: u32) -> bool {
 /// From 4 MiB to 64 MiB: a journal of more would only take more room on the host.
 fn journal_blocks(blocks: u32) -> u32 {
     match blocks {
-        ..32_768 => 1024,
-        ..262_144 => 4096,
-        ..524_288 => 8192,
+        0..32_768 => 1024,
+        32_768..262_144 => 4096,
+        262_144..524_288 => 8192,
         _ => 16_384,
     }
 }

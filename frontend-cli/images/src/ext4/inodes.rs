@@ -35,9 +35,9 @@ impl Disk<'_> {
         let mut bytes = [0; INODE as usize];
         let mut put = |offset: usize, field: &[u8]| bytes[offset..][..field.len()].copy_from_slice(field);
         put(0, &mode.to_le_bytes());
-        put(4, &(blocks * BLOCK as u32).to_le_bytes());
+        put(4, &(blocks * BLOCK).to_le_bytes());
         put(26, &links.to_le_bytes());
-        put(28, &(blocks * (BLOCK as u32 / 512)).to_le_bytes());
+        put(28, &(blocks * (BLOCK / 512)).to_le_bytes());
         put(32, &EXTENTS.to_le_bytes());
         put(40, &extent(start, blocks));
         put(128, &EXTRA.to_le_bytes());
@@ -61,10 +61,10 @@ impl Disk<'_> {
 
     /// A block of directories' entries; the last takes the rest of the block.
     fn directory(&self, number: u32, entries: &[(u32, &[u8])]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(BLOCK);
+        let mut bytes = Vec::with_capacity(BLOCK as usize);
         for (index, (inode, name)) in entries.iter().enumerate() {
             let end = if index + 1 == entries.len() {
-                BLOCK - TAIL
+                BLOCK as usize - TAIL
             } else {
                 (bytes.len() + 8 + name.len()).next_multiple_of(4)
             };

@@ -8,11 +8,11 @@ const SUPERBLOCK: u32 = 4;
 
 impl Disk<'_> {
     pub(super) fn journal(&self) -> Vec<u8> {
-        let mut bytes = vec![0; BLOCK];
+        let mut bytes = vec![0; BLOCK as usize];
         let fields = [
             (0, MAGIC),
             (4, SUPERBLOCK),
-            (12, BLOCK as u32),
+            (12, BLOCK),
             (16, self.geometry.journal_blocks),
             (20, 1), // the first block of the log
             (24, 1), // the first transaction's number; it starts nowhere, so there is nothing to replay

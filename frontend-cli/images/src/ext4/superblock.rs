@@ -57,7 +57,7 @@ impl Disk<'_> {
         put(0xec, &self.uuid); // the seed of hashes
         put(0xfc, &[1, 1]); // half MD4; a copy of the journal's inode follows below
         put(0x10c, &extent(geometry.journal, geometry.journal_blocks));
-        put(0x14c, &(geometry.journal_blocks * BLOCK as u32).to_le_bytes());
+        put(0x14c, &(geometry.journal_blocks * BLOCK).to_le_bytes());
         put(0x15c, &[32, 0, 32, 0]); // bytes of inodes above the first 128, at least and as wished
         put(0x175, &[1]); // CRC-32C
         let checksum = crc32c(START, &bytes[..SIZE - 4]);

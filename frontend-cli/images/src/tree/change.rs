@@ -1,4 +1,5 @@
-//! What an archive does to a tree. Whatever a file that goes away held is handed back, so that its blocks can be used.
+//! What an archive does to a tree. Whatever a file that goes away held is handed back, so that its blocks can be given
+//! back. After an error the tree may lack what the entry was to replace: it is whole, but not what the archive meant.
 
 use std::mem;
 
@@ -114,8 +115,8 @@ impl Tree {
         if self.child(parent, name) == Some(node) {
             return Ok(None);
         }
-        self.make_room(name.len())?;
         let freed = self.detach(parent, name);
+        self.make_room(name.len())?;
         self.nodes[parent.index()].children.insert(name.into(), node);
         self.nodes[node.index()].layer = self.layer;
         self.hold_name(name);

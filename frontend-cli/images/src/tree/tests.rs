@@ -243,9 +243,11 @@ fn limits_hold() {
     assert_eq!(tree.insert(&path("d"), Attributes::default(), file(1)), Err(Error::Entries(3)));
     assert_eq!(tree.link(&path("d"), &path("c")), Err(Error::Entries(3)));
     assert_eq!(tree.names(tree.lookup(&path("c")).unwrap()), 1);
+    assert_eq!(sizes(tree.link(&path("c"), &path("a/b")).unwrap()), [1]);
+    assert_eq!(insert(&mut tree, "c", file(1)), []);
     let deep = vec![&b"x"[..]; MOST_DEPTH];
     let mut tree = Tree::new(10_000);
-    assert!(matches!(tree.insert(&deep, Attributes::default(), Kind::Directory), Ok(_)));
+    assert!(tree.insert(&deep, Attributes::default(), Kind::Directory).is_ok());
     insert(&mut tree, "l", link(&"x/".repeat(2000)));
     let beyond: Vec<_> = [&b"l"[..]].into_iter().chain(vec![&b"x"[..]; 48]).chain([&b"y"[..]; 2]).collect();
     assert!(matches!(tree.insert(&beyond, Attributes::default(), file(1)), Err(Error::Depth(_))));
