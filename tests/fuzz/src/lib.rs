@@ -17,6 +17,7 @@
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
 //! | [`balloon`] | page numbers, free ranges, statistics, stores to the configuration | only pages that were given lose their content, reported ones only without poison; the host gets no more than there was |
+//! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
@@ -54,9 +55,11 @@ mod control;
 mod cores;
 mod debian_package;
 mod elf;
+mod erofs_reader;
 mod fdt;
 mod gic_v2m;
 mod i8042;
+mod image_tree;
 mod input;
 mod instruction;
 mod kernel_image;
@@ -103,6 +106,7 @@ pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
+pub use image_tree::image_tree;
 pub use instruction::instruction;
 pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;

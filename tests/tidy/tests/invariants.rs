@@ -123,6 +123,7 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "frontend-cli/manifest",
         "frontend-cli/agent",
         "frontend-cli/agent-protocol",
+        "frontend-cli/images",
         "tests/bench",
         "tests/boot",
         "tests/conformance",
