@@ -23,6 +23,14 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The first half of the bytes, as a UUID of what is made of the content.
+    #[must_use]
+    pub fn uuid(&self) -> [u8; 16] {
+        let mut uuid = [0; 16];
+        uuid.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        uuid
+    }
+
     /// The digits alone, as files are named.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -83,6 +91,28 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Hashes what it is given piece by piece.
+#[derive(Default)]
+pub(crate) struct Hasher(Sha256);
+
+impl Hasher {
+    /// Adds bytes, with their number in front so that where one field ends is part of what is hashed.
+    pub(crate) fn field(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    /// Adds a number.
+    pub(crate) fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    /// The digest of all that was added.
+    pub(crate) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 

@@ -60,11 +60,8 @@ fn parse(text: &str) -> Result<Reference> {
         _ => (DOCKER, name.to_owned()),
     };
     let registry = if registry == "index.docker.io" { DOCKER } else { registry };
-    let repository = if registry == DOCKER && !repository.contains('/') {
-        format!("library/{repository}")
-    } else {
-        repository
-    };
+    let repository =
+        if registry == DOCKER && !repository.contains('/') { format!("library/{repository}") } else { repository };
     check_host(registry)?;
     repository.split('/').try_for_each(check_part)?;
     let length = registry.len() + 1 + repository.len();
@@ -109,8 +106,7 @@ fn check_host(registry: &str) -> Result<()> {
 fn check_part(part: &str) -> Result<()> {
     ensure!(!part.bytes().any(|byte| byte.is_ascii_uppercase()), "{part:?} has upper-case letters");
     let is_letter = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_run =
-        |run: &[u8]| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|byte| *byte == b'-');
+    let is_run = |run: &[u8]| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|byte| *byte == b'-');
     let bytes = part.as_bytes();
     let ends = bytes.first().is_some_and(is_letter) && bytes.last().is_some_and(is_letter);
     ensure!(
@@ -122,8 +118,7 @@ fn check_part(part: &str) -> Result<()> {
 
 fn check_tag(tag: &str) -> Result<()> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let right = tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'));
+    let right = tag.bytes().next().is_some_and(word) && tag.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'));
     ensure!(right && tag.len() <= MOST_TAG, "{tag:?} is no tag");
     Ok(())
 }
@@ -139,7 +134,6 @@ impl fmt::Display for Reference {
 }
 
 /// Whether two names mean the same image.
-#[cfg(test)]
 pub(crate) fn same(one: &str, other: &str) -> bool {
     one.parse::<Reference>().is_ok_and(|one| other.parse::<Reference>().is_ok_and(|other| one == other))
 }
@@ -160,15 +154,12 @@ impl Looks {
     /// # Errors
     /// It is neither.
     pub fn of(word: &str) -> Result<Self> {
-        let like_path =
-            ["/", "./", "../"].iter().any(|start| word.starts_with(start)) || matches!(word, "." | "..");
+        let like_path = ["/", "./", "../"].iter().any(|start| word.starts_with(start)) || matches!(word, "." | "..");
         if like_path || (!word.is_empty() && Path::new(word).symlink_metadata().is_ok()) {
             return Ok(Self::Path(word.into()));
         }
         let reference: Result<Reference> = word.parse();
-        reference
-            .map(Self::Reference)
-            .map_err(|error| anyhow!("{error:#}, and there is no file of that name"))
+        reference.map(Self::Reference).map_err(|error| anyhow!("{error:#}, and there is no file of that name"))
     }
 }
 

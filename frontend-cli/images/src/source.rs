@@ -1,10 +1,25 @@
 //! What an image is read from: the interface of registries, layouts and archives.
 
+mod detect;
+mod directory;
+mod docker;
+mod layout;
+mod members;
+mod plain;
+
 use std::io::Read;
 
 use anyhow::{Result, bail, ensure};
 
 use crate::{Descriptor, Digest, manifest::MOST_DOCUMENT};
+
+pub use detect::{PathKind, open_unpacked};
+pub use directory::Directory;
+pub(crate) use directory::{TICK, changed};
+pub use docker::{DockerArchive, SavedImage, parse_manifest};
+pub use layout::Layout;
+pub use members::{FileStream, Members};
+pub use plain::PlainTar;
 
 /// A manifest, an index or a configuration as its source gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]

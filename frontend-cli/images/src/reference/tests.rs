@@ -67,10 +67,7 @@ fn other_words_are_refused_with_the_word_and_the_cause() {
     ] {
         let error = format!("{:#}", text.parse::<Reference>().expect_err(text));
         let cause = if cause == "library" { "\"\"" } else { cause };
-        assert!(
-            error.contains(cause) || (text == ":tag" && error.contains("not made of")),
-            "{text}: {error}"
-        );
+        assert!(error.contains(cause) || (text == ":tag" && error.contains("not made of")), "{text}: {error}");
         assert!(error.starts_with(&format!("{:?}", text.chars().take(100).collect::<String>())), "{error}");
     }
 }

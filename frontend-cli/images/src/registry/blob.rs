@@ -39,6 +39,8 @@ pub(crate) struct Blob<'a> {
     patience: Patience,
     /// Where failures began to be counted.
     mark: u64,
+    /// What ended it before its end; it stays so.
+    failed: Option<String>,
 }
 
 impl<'a> Blob<'a> {
@@ -65,6 +67,7 @@ impl<'a> Blob<'a> {
             delimited: false,
             patience: Patience::default(),
             mark: offset,
+            failed: None,
         };
         while blob.body.is_none() && blob.offset < size {
             if let Err(failure) = blob.request() {
@@ -143,6 +146,26 @@ impl<'a> Blob<'a> {
         Ok(count)
     }
 
+    /// The next bytes, however often that must be tried; none at the end.
+    fn advance(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        while self.offset < self.size {
+            match self.read_some(buffer) {
+                Ok(0) => {}
+                Ok(count) => return Ok(count),
+                Err(failure) => {
+                    self.body = None;
+                    if self.offset - self.mark >= PROGRESS {
+                        self.patience = Patience::default();
+                        self.mark = self.offset;
+                    }
+                    self.patience.wait(failure, &self.client.transport.options)?;
+                }
+            }
+        }
+        self.finish()?;
+        Ok(0)
+    }
+
     /// All bytes are there: lets the connection be used again, and refuses a body that goes on.
     fn finish(&mut self) -> Result<(), Failure> {
         let Some(mut body) = self.body.take() else { return Ok(()) };
@@ -165,22 +188,13 @@ impl Read for Blob<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        while self.offset < self.size {
-            match self.read_some(buffer) {
-                Ok(0) => {}
-                Ok(count) => return Ok(count),
-                Err(failure) => {
-                    self.body = None;
-                    if self.offset - self.mark >= PROGRESS {
-                        self.patience = Patience::default();
-                        self.mark = self.offset;
-                    }
-                    self.patience.wait(failure, &self.client.transport.options)?;
-                }
-            }
+        if let Some(message) = &self.failed {
+            return Err(Failure::lasting(message).into());
         }
-        self.finish()?;
-        Ok(0)
+        self.advance(buffer).map_err(|failure| {
+            self.failed = Some(failure.message.clone());
+            failure.into()
+        })
     }
 }
 

@@ -93,7 +93,7 @@ fn documents_are_bounded() {
 #[test]
 fn a_document_that_trickles_ends() {
     let server = Server::new(|_| Reply::new(200, " ").endless());
-    let options = Options { document: std::time::Duration::ZERO, tries: 1, ..options() };
+    let options = Options { document: Duration::ZERO, tries: 1, ..options() };
     assert!(message(registry(&server, options).top()).contains("did not send a document within 0 s"));
 }
 

@@ -48,7 +48,12 @@ fn a_server_that_knows_no_ranges_is_read_from_the_start() {
 #[test]
 fn breaking_off_without_progress_ends() {
     let server = spoilt(usize::MAX, |reply, _| reply.broken(1));
-    let text = message(read(&mut registry(&server, options()), &content(), 0));
+    let mut registry = registry(&server, options());
+    let descriptor = descriptor(&content());
+    let mut blob = registry.blob(&descriptor, 0).unwrap();
+    let mut read = || message(blob.read_to_end(&mut Vec::new()).map_err(anyhow::Error::from));
+    let text = read();
+    assert_eq!(read(), text, "and it stays so");
     assert!(text.contains("after 3 bytes of 600000") || text.contains("broke the connection off"), "{text}");
     assert!(text.contains("tried 3 times"), "{text}");
     assert_eq!(server.requests().len(), 3);
