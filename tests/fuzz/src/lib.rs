@@ -25,6 +25,9 @@
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
 //! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
+//! | [`content_range`] | `Content-Range` headers | the range lies within the total |
+//! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -32,12 +35,15 @@
 
 mod acpi_power;
 mod arm64_image;
+mod auth_file;
 mod block_request;
 mod bzimage;
+mod challenge;
 mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod content_range;
 mod cores;
 mod elf;
 mod fdt;
@@ -68,12 +74,15 @@ mod virtqueue;
 
 pub use acpi_power::acpi_power;
 pub use arm64_image::arm64_image;
+pub use auth_file::auth_file;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
+pub use challenge::challenge;
 pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
+pub use content_range::content_range;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;

@@ -74,6 +74,6 @@ macro_rules! targets {
 }
 
 targets! {
-    acpi_power arm64_image block_request bzimage cmos console_control console_detection console_merge elf fdt
-    gic_v2m i8042 instruction pci pl011 pl031 pl061 psci pvh syndrome trapped_registers uart virtio_mmio virtio_pci virtqueue
+    acpi_power arm64_image auth_file block_request bzimage challenge cmos console_control console_detection console_merge
+    content_range elf fdt gic_v2m i8042 instruction pci pl011 pl031 pl061 psci pvh syndrome trapped_registers uart virtio_mmio virtio_pci virtqueue
 }
