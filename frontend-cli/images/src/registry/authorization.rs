@@ -82,17 +82,17 @@ impl Authorization {
         }
     }
 
-    /// What to do where access was denied, and which files were looked at.
+    /// What to do where access was denied, and which files were looked at, if any were.
     pub(crate) fn cure(&self) -> String {
-        let places = self.search.as_ref().map(|search| search.places.join("; ")).unwrap_or_default();
-        match &self.search {
-            Some(Search { credentials: Some(_), .. }) => {
-                format!(": log in anew with `docker login {}` (used: {places})", self.registry)
-            }
-            _ if places.is_empty() => {
-                format!(": log in with `docker login {}` (no auth file to look at)", self.registry)
-            }
-            _ => format!(": log in with `docker login {}` ({places})", self.registry),
+        let login = format!("`docker login {}`", self.registry);
+        let Some(Search { credentials, places }) = &self.search else {
+            return format!(": log in with {login}");
+        };
+        let places = places.join("; ");
+        match credentials {
+            Some(_) => format!(": log in anew with {login} (used: {places})"),
+            None if places.is_empty() => format!(": log in with {login} (no auth file to look at)"),
+            None => format!(": log in with {login} ({places})"),
         }
     }
 

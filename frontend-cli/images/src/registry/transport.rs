@@ -3,6 +3,12 @@
 use std::{io::Read, sync::Arc, thread, time::Instant};
 
 use anyhow::Result;
+use rustls::{
+    crypto::{CryptoProvider, KeyProvider},
+    pki_types::PrivateKeyDer,
+    sign::SigningKey,
+};
+use rustls_graviola::kx;
 use ureq::{
     Agent, Body, Proxy,
     http::{
@@ -51,7 +57,7 @@ impl Transport {
         let (roots, source) = options.certificates.load()?;
         let tls = TlsConfig::builder()
             .root_certs(roots)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls_graviola::default_provider()))
+            .unversioned_rustls_crypto_provider(Arc::new(provider()))
             .build();
         let proxy = (options.proxy && !is_loopback(host)).then(Proxy::try_from_env).flatten();
         let agent = Agent::config_builder()
@@ -183,6 +189,25 @@ impl Transport {
     pub(crate) fn drop(&self, response: Response<Body>, host: &str) {
         // If it is too long or broken, the connection is closed instead.
         self.read(response, host, ERROR_LIMIT).ok();
+    }
+}
+
+/// The cryptography of a client: what is for servers is left out, so that it takes no room in the program.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![kx::X25519MLKEM768, &kx::X25519, &kx::P256],
+        key_provider: &NoKeys,
+        ..rustls_graviola::default_provider()
+    }
+}
+
+/// Nobody here signs anything.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("no private keys".to_owned()))
     }
 }
 

@@ -171,8 +171,7 @@ fn a_plain_registry() {
 
 #[test]
 fn a_registry_with_tls_and_passwords() {
-    if !graviola::util::is_cpu_supported() {
-        println!("skipped: this processor lacks instructions that TLS is written with");
+    if !tls::supported() {
         return;
     }
     let Some(process) = Process::start(true, true) else { return };

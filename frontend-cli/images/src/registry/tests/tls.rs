@@ -6,7 +6,8 @@ fn with_authority() -> Options {
     Options { certificates: Certificates::Only(vec![data("ca.pem")]), ..options() }
 }
 
-fn supported() -> bool {
+/// Whether TLS works here; says so if not.
+pub(super) fn supported() -> bool {
     let supported = graviola::util::is_cpu_supported();
     if !supported {
         println!("skipped: this processor lacks instructions that TLS is written with");
