@@ -116,7 +116,9 @@ impl Transport {
                 self.reached = true;
                 Ok(!status.is_redirection() && !matches!(status.as_u16(), 400 | 426))
             }
-            Err(error @ ureq::Error::Timeout(_)) => Err(self.explain(error, host.as_str())),
+            Err(error) if !self.encrypts || matches!(error, ureq::Error::Timeout(_)) => {
+                Err(self.explain(error, host.as_str()))
+            }
             Err(_) => Ok(false),
         }
     }
