@@ -36,6 +36,9 @@
 //! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
 //! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
 //! | [`boot_config`] | the agent's configuration | it means the same when written again; refusals are one line |
+//! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
+//! | [`content_range`] | `Content-Range` headers | the range lies within the total |
+//! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -45,13 +48,16 @@ mod acpi_power;
 mod agent_protocol;
 mod arm64_image;
 mod balloon;
+mod auth_file;
 mod block_request;
 mod bzimage;
+mod challenge;
 mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
 mod control;
+mod content_range;
 mod cores;
 mod debian_package;
 mod elf;
@@ -94,14 +100,17 @@ pub use acpi_power::acpi_power;
 pub use agent_protocol::{agent_messages, boot_config, host_messages};
 pub use arm64_image::arm64_image;
 pub use balloon::balloon;
+pub use auth_file::auth_file;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
+pub use challenge::challenge;
 pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
 pub use debian_package::debian_package;
 pub use control::control;
+pub use content_range::content_range;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
