@@ -50,7 +50,8 @@ pub(crate) fn boot() -> Result<Running, String> {
 fn bring_up(config: &BootConfig, control: &Arc<Control>) -> Result<Running, String> {
     let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let writable = root::mount_root(&config.root)?;
-    set_clock(control.welcome().map_err(failed("the host gives no welcome"))?);
+    let (time, reader) = control.welcome().map_err(failed("the host gives no welcome"))?;
+    set_clock(time);
     root::enter()?;
     system::mount_all(&config.mounts)?;
     network::set_up(&config.host_name, &config.resolv_conf);
@@ -68,7 +69,7 @@ fn bring_up(config: &BootConfig, control: &Arc<Control>) -> Result<Running, Stri
     power_button::watch(&orders);
     signals::watch(&orders);
     control.say(&AgentMessage::Ready).map_err(failed("the host is gone"))?;
-    control::listen(control, orders);
+    control::listen(control, reader, orders);
     Ok(Running::new(control.clone(), received, writable))
 }
 

@@ -56,11 +56,10 @@ impl Control {
         self.say(&AgentMessage::Hello { version: VERSION, release: &uname.release().to_string_lossy() })
     }
 
-    /// Waits for the host's greeting; its time.
-    pub(crate) fn welcome(&self) -> io::Result<u64> {
+    /// Waits for the host's greeting; its time, and what reads what it says next.
+    pub(crate) fn welcome(&self) -> io::Result<(u64, Reader<UnixStream>)> {
         self.stream.set_read_timeout(Some(GREETING))?;
-        // The host says nothing more before `Ready`, so nothing is lost in this reader.
-        let mut reader = Reader::new(&self.stream);
+        let mut reader = Reader::new(self.stream.try_clone()?);
         let time = match reader.receive()? {
             Some(HostMessage::Welcome { version: VERSION, time }) => time,
             Some(HostMessage::Welcome { version, .. }) => {
@@ -71,7 +70,7 @@ impl Control {
             None => return Err(ErrorKind::UnexpectedEof.into()),
         };
         self.stream.set_read_timeout(None)?;
-        Ok(time)
+        Ok((time, reader))
     }
 
     /// Tells that the guest cannot be brought up, and gives the host time to read it.
@@ -85,10 +84,10 @@ impl Control {
 }
 
 /// Does what the host asks for, on a thread of its own. A host that is gone wants the guest gone.
-pub(crate) fn listen(control: &Arc<Control>, orders: Sender<Order>) {
+pub(crate) fn listen(control: &Arc<Control>, mut reader: Reader<UnixStream>, orders: Sender<Order>) {
     let control = control.clone();
     start_thread("control", move || {
-        if let Err(error) = obey(&control, &orders) {
+        if let Err(error) = obey(&control, &mut reader, &orders) {
             log(&format!("the host is not understood: {error}"));
         }
         // The main thread may be shutting down already.
@@ -96,8 +95,7 @@ pub(crate) fn listen(control: &Arc<Control>, orders: Sender<Order>) {
     });
 }
 
-fn obey(control: &Control, orders: &Sender<Order>) -> io::Result<()> {
-    let mut reader = Reader::new(&control.stream);
+fn obey(control: &Control, reader: &mut Reader<UnixStream>, orders: &Sender<Order>) -> io::Result<()> {
     while let Some(message) = reader.receive()? {
         let order = match message {
             HostMessage::Time { time } => {

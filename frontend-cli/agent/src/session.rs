@@ -208,7 +208,11 @@ impl<'a> Session<'a> {
             match message {
                 HostMessage::Stdin(bytes) => self.input.add(bytes)?,
                 HostMessage::StdinEnd => self.input.end(),
-                HostMessage::Signal(number) => self.process.signal(number, self.terminal.as_ref()),
+                // The number of a process that has ended may be another's.
+                HostMessage::Signal(number) if self.ended.is_none() => {
+                    self.process.signal(number, self.terminal.as_ref());
+                }
+                HostMessage::Signal(_) => {}
                 HostMessage::Resize(size) => {
                     if let Some(terminal) = &self.terminal {
                         // A terminal that has hung up needs no size.

@@ -62,7 +62,9 @@ impl Read for Pieces<'_> {
 }
 
 /// A message, written again as a frame, and shown.
-fn again(message: &(impl serde::Serialize + Debug)) -> (Vec<u8>, String) {
+type Again = (Vec<u8>, String);
+
+fn again(message: &(impl serde::Serialize + Debug)) -> Again {
     let (mut outgoing, mut frame) = (Outgoing::default(), Vec::new());
     outgoing.push(message).expect("what was read can be written");
     outgoing.write_to(&mut frame).expect("a vector takes all");
@@ -71,7 +73,7 @@ fn again(message: &(impl serde::Serialize + Debug)) -> (Vec<u8>, String) {
 }
 
 /// Reads all messages at once and in pieces, and what was written again.
-fn play(data: &[u8], receive: fn(&mut Reader<&mut dyn Read>) -> io::Result<Option<(Vec<u8>, String)>>) {
+fn play(data: &[u8], receive: fn(&mut Reader<&mut dyn Read>) -> io::Result<Option<Again>>) {
     let read = |source: &mut dyn Read| {
         let (mut reader, mut messages) = (Reader::new(source), Vec::new());
         loop {
