@@ -80,7 +80,7 @@ fn read(
     let reader = Counting { inner: reader.take(descriptor.size.saturating_add(1)), done };
     let mut packed = BufReader::with_capacity(CHUNK, HashingReader::new(reader));
     let unpacked = unpack_to(&mut packed, most, &sender, &unused);
-    drop(sender);
+    drop((sender, unused));
     // What nobody wants to unpack any more is still worth a look: damage is told as such. But not at any price.
     let most = if matches!(unpacked, Ok(Some(_))) { u64::MAX } else { MOST_LOOK };
     let looked = io::copy(&mut packed.by_ref().take(most), &mut io::sink())?;

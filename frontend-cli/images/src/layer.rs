@@ -55,14 +55,13 @@ impl<'a> Root<'a> {
         while let Some(entry) = archive.advance()? {
             self.entries += 1;
             ensure!(self.entries <= self.limits.entries, "more than {} entries", self.limits.entries);
-            self.add(entry, archive)?;
+            self.add(&entry, archive)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, entry: Entry, archive: &mut Archive<impl Stream>) -> Result<()> {
-        let name = entry.path.clone();
-        let context = || format!("entry {}", shown(&name));
+    fn add(&mut self, entry: &Entry, archive: &mut Archive<impl Stream>) -> Result<()> {
+        let context = || format!("entry {}", shown(&entry.path));
         let path = parts(&entry.path).with_context(context)?;
         let freed = match path.split_last().map(|(name, parents)| (*name, parents)) {
             Some((OPAQUE, parents)) => self.tree.clear(parents).with_context(context)?,
@@ -77,8 +76,8 @@ impl<'a> Root<'a> {
                 self.tree.link(&path, &target).with_context(context)?
             }
             _ => {
-                let kind = self.kind(&entry, archive).with_context(context)?;
-                let attributes = attributes(&entry);
+                let kind = self.kind(entry, archive).with_context(context)?;
+                let attributes = attributes(entry);
                 self.tree.insert(&path, attributes, kind).with_context(context)?
             }
         };

@@ -415,7 +415,7 @@ fn forged_documents_are_named() {
     }
     let index_json = |bytes: &'static [u8]| {
         broken(move |path, image| {
-            index(path, &[image.write(path)]);
+            index(path, &[image.write(path), blob(path, "", b"abc")]);
             fs::write(path.join("index.json"), bytes).unwrap();
         })
     };
