@@ -3,6 +3,11 @@
 pub(crate) mod control;
 pub(crate) mod session;
 
+use hv_agent_protocol::{Size, Start};
+
+use self::session::Ended;
+use crate::{args::ProcessArguments, exit_code::Code, message, terminal};
+
 /// The agent's executable for guests with x86_64 processors; empty where `hv` runs none.
 pub(crate) const X86_64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hv-init-x86_64"));
 
@@ -11,6 +16,35 @@ pub(crate) const AARCH64: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hv-i
 
 /// The most characters of what the agent says that are shown.
 const MOST_TEXT: usize = 400;
+
+/// The size of a terminal that does not tell it.
+const USUAL_SIZE: (u16, u16) = (80, 24);
+
+/// A command as the agent is told of it.
+pub(crate) fn start(arguments: Vec<String>, process: &ProcessArguments) -> Start {
+    let ProcessArguments { interactive, tty, env, workdir, user } = process;
+    let (columns, rows) = terminal::size().unwrap_or(USUAL_SIZE);
+    let kind = std::env::var("TERM").ok().filter(|_| *tty).map(|kind| ("TERM".to_owned(), kind));
+    Start {
+        arguments,
+        environment: kind.into_iter().chain(env.iter().cloned()).collect(),
+        working_directory: workdir.clone().unwrap_or_default(),
+        user: user.clone(),
+        terminal: tty.then_some(Size { columns, rows }),
+        stdin: *interactive,
+    }
+}
+
+/// The exit code that a command's end means. Why one could not be run is told.
+pub(crate) fn code(ended: Ended) -> Code {
+    match ended {
+        Ended::Exited(code) => Code(code),
+        Ended::NotRun(code, why) => {
+            message::line(&why);
+            Code(code)
+        }
+    }
+}
 
 /// What the agent says, as part of one line.
 fn shown(text: &str) -> String {

@@ -2,6 +2,8 @@
 
 mod command;
 mod guest;
+mod image;
+mod kernel;
 mod value;
 
 pub(crate) use command::{
@@ -9,6 +11,8 @@ pub(crate) use command::{
     PsArguments, RemoveArguments, StopArguments, WaitArguments,
 };
 pub(crate) use guest::GuestArguments;
+pub(crate) use image::{GuestArchitecture, ImageCommand, PullArguments};
+pub(crate) use kernel::KernelCommand;
 pub(crate) use value::{Console, Disk};
 
 use std::{path::PathBuf, time::Duration};
@@ -53,6 +57,12 @@ pub(crate) enum Command {
     Wait(WaitArguments),
     /// Forget guests that have ended, and what they kept
     Rm(RemoveArguments),
+    /// Images: pull, import, list, remove
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Kernels for guests of images: import, list, remove
+    #[command(subcommand)]
+    Kernel(KernelCommand),
     /// Write completions for a shell
     Completions(CompletionsArguments),
     /// Say whether this host can run guests, and what to do if it cannot
@@ -62,15 +72,26 @@ pub(crate) enum Command {
 /// What `hv run` is told.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-In the guest's console: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A ? shows the keys.
+In the console of a guest with --kernel: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A ? shows the keys.
 
-Exit codes: 0 the guest powered off, 2 usage error, 123 the guest crashed, 124 --timeout passed, 125 hv failed.")]
+Exit codes: the command's own; without a command, 0 the guest powered off. 2 usage error, 123 the guest crashed, \
+124 --timeout passed, 125 hv failed, 126 the command cannot be run, 127 it was not found.")]
 pub(crate) struct RunArguments {
-    /// Kernel to boot: vmlinuz as distributions ship it (x86_64 bzImage; arm64 Image, gzip, zstd, EFI zboot) or x86_64 vmlinux
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: PathBuf,
+    /// Image to run: a name such as debian:bookworm, or the path of a root's folder, a tar archive of one, an OCI layout,
+    /// or an OCI or docker archive
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+    /// Command to run in the guest, and its arguments; the image's own if there is none
+    #[arg(value_name = "COMMAND", last = true, requires = "image", allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+    #[command(flatten)]
+    pub(crate) process: ProcessArguments,
+    /// Kernel to boot: vmlinuz as distributions ship it (x86_64 bzImage; arm64 Image, gzip, zstd, EFI zboot) or x86_64 vmlinux; with IMAGE
+    /// the name of one that was imported
+    #[arg(long, value_name = "FILE", required_unless_present = "image")]
+    pub(crate) kernel: Option<PathBuf>,
     /// Initial RAM disk
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
     pub(crate) initrd: Option<PathBuf>,
     /// Words to add to the kernel's command line
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -90,9 +111,9 @@ pub(crate) struct RunArguments {
     /// Disk: a raw image or a block device; repeat for more. iops and bw are the most operations and bytes in a second
     #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,
-    /// The guest's console: stdio, pty, none or file=PATH
-    #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = value::console)]
-    pub(crate) console: Console,
+    /// The guest's console: stdio, pty, none or file=PATH; none for images, whose command has standard input and output
+    #[arg(long, value_name = "WHERE", value_parser = value::console)]
+    pub(crate) console: Option<Console>,
     /// How virtio devices are found and driven
     #[arg(long, value_name = "BUS", default_value = "pci")]
     pub(crate) transport: Transport,
@@ -110,6 +131,26 @@ pub(crate) struct RunArguments {
     pub(crate) machine: MachineType,
     #[command(flatten)]
     pub(crate) guest: GuestArguments,
+}
+
+/// How a command runs in a guest.
+#[derive(Debug, Args)]
+pub(crate) struct ProcessArguments {
+    /// Pass standard input on to the command
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Set an environment variable of the command
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = value::variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// Run the command in this folder of the guest
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) workdir: Option<String>,
+    /// Run the command as this user of the guest, with :GROUP if not the user's own
+    #[arg(short, long, value_name = "USER")]
+    pub(crate) user: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -185,7 +226,7 @@ mod tests {
     fn defaults() {
         let arguments = run(&[]);
         assert_eq!((arguments.cpus, arguments.memory), (1, 512 << 20));
-        assert_eq!(arguments.console, Console::Stdio);
+        assert_eq!(arguments.console(), &Console::Stdio);
         assert_eq!(arguments.on_reboot, OnReboot::Restart);
         assert_eq!(arguments.accel, Accelerator::Auto);
         assert_eq!(arguments.timeout, None);

@@ -1,6 +1,7 @@
 //! The hypervisors of this build: the only place that names one.
 
 use anyhow::bail;
+use hv_images::Architecture;
 
 use crate::{
     args::{Accelerator, RunArguments},
@@ -81,7 +82,20 @@ pub(crate) fn choose(accel: Accelerator) -> anyhow::Result<Choice> {
     }
 }
 
+/// The architecture of the guests that `--accel auto` runs here.
+pub(crate) fn guest_architecture() -> Architecture {
+    if emulates_by_itself() { Choice::Emulated.architecture() } else { Choice::Native.architecture() }
+}
+
 impl Choice {
+    /// The architecture of its guests.
+    pub(crate) fn architecture(self) -> Architecture {
+        match self {
+            Self::Native if cfg!(target_arch = "x86_64") => Architecture::X86_64,
+            Self::Native | Self::Emulated => Architecture::Aarch64,
+        }
+    }
+
     /// The word for it on the command line.
     pub(crate) fn name(self) -> &'static str {
         match (self, native::ACCELERATOR) {

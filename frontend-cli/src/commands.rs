@@ -3,6 +3,8 @@
 mod console;
 mod end;
 mod exec;
+mod image;
+mod kernel;
 mod list;
 mod logs;
 
@@ -21,8 +23,11 @@ use crate::{
 
 /// Does what the command line asks of guests by name.
 pub(crate) fn obey(command: &Command) -> anyhow::Result<Code> {
-    if let Command::Completions(arguments) = command {
-        return completions(arguments);
+    match command {
+        Command::Completions(arguments) => return completions(arguments),
+        Command::Image(command) => return image::image(command),
+        Command::Kernel(command) => return kernel::kernel(command),
+        _ => {}
     }
     let guests = Guests::find_all(&Places::of_this_user()?)?;
     match command {
@@ -41,7 +46,11 @@ pub(crate) fn obey(command: &Command) -> anyhow::Result<Code> {
         Command::Logs(arguments) => logs::logs(guests.named(&arguments.name)?, arguments),
         Command::Console(arguments) => console::console(guests.running(&arguments.name)?),
         Command::Exec(arguments) => exec::exec(guests.running(&arguments.name)?, arguments),
-        Command::Run(_) | Command::Doctor | Command::Completions(_) => {
+        Command::Run(_)
+        | Command::Doctor
+        | Command::Completions(_)
+        | Command::Image(_)
+        | Command::Kernel(_) => {
             anyhow::bail!("this command is not about guests that are there already")
         }
     }

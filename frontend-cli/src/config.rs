@@ -1,6 +1,10 @@
 //! From the command line to what a machine is made of: checked values, opened files.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use hv_core::block::file::FileDisk;
@@ -9,34 +13,42 @@ use crate::{
     args::{Disk, RunArguments},
     host_files::HostFiles,
     host_memory::HostMemory,
+    image::ImageFiles,
 };
 
 /// The slots 16 to 31 of the machine type `hv-1` are for disks.
-const MOST_DISKS: usize = 16;
+pub(crate) const MOST_DISKS: usize = 16;
 
 /// All files of a run, open and looked at; nothing has been written yet.
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) kernel: File,
-    pub(crate) initrd: Option<File>,
+    pub(crate) kernel: (File, PathBuf),
+    pub(crate) initrd: Option<(File, PathBuf)>,
     /// In the order of the command line.
     pub(crate) disks: Vec<FileDisk>,
+    /// What a guest from an image has besides.
+    pub(crate) image: Option<ImageFiles>,
 }
 
 impl Files {
     /// Opens what `arguments` name. Errors are one line: the file, what is wrong with it, what to do.
     pub(crate) fn open(arguments: &RunArguments) -> anyhow::Result<Self> {
-        let count = arguments.disk.len();
-        if count > MOST_DISKS {
-            bail!(
-                "{count} disks are too many: this machine type has room for {MOST_DISKS}; use fewer --disk"
-            );
-        }
-        let kernel = payload("kernel", &arguments.kernel)?;
-        let initrd = arguments.initrd.as_deref().map(|path| payload("initrd", path)).transpose()?;
-        let disks = arguments.disk.iter().map(disk).collect::<anyhow::Result<_>>()?;
-        Ok(Self { kernel, initrd, disks })
+        let kernel = arguments.kernel.clone().context("no kernel is named; use --kernel FILE")?;
+        let kernel = (payload("kernel", &kernel)?, kernel);
+        let initrd = arguments.initrd.clone();
+        let initrd =
+            initrd.map(|path| anyhow::Ok((payload("initrd", &path)?, path))).transpose()?;
+        Ok(Self { kernel, initrd, disks: disks(arguments, MOST_DISKS)?, image: None })
     }
+}
+
+/// Opens the disks that `arguments` name.
+pub(crate) fn disks(arguments: &RunArguments, most: usize) -> anyhow::Result<Vec<FileDisk>> {
+    let count = arguments.disk.len();
+    if count > most {
+        bail!("{count} disks are too many: this machine type has room for {most}; use fewer --disk");
+    }
+    arguments.disk.iter().map(disk).collect()
 }
 
 /// Refuses more RAM than this host can ever give.
@@ -45,7 +57,7 @@ pub(crate) fn check_memory(memory: u64) -> anyhow::Result<()> {
 }
 
 /// Opens a file that is loaded into the guest.
-fn payload(what: &str, path: &Path) -> anyhow::Result<File> {
+pub(crate) fn payload(what: &str, path: &Path) -> anyhow::Result<File> {
     let shown = path.display();
     let metadata = path.metadata().map_err(|error| cannot_open(what, path, &error))?;
     if metadata.is_dir() {

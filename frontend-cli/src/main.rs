@@ -1,6 +1,5 @@
 //! The `hv` command.
 
-#[expect(dead_code, reason = "guests of images come next")]
 mod agent;
 mod args;
 mod backend;
@@ -15,13 +14,15 @@ mod folders;
 mod guests;
 mod host_files;
 mod host_memory;
-#[cfg_attr(not(test), expect(dead_code, reason = "guests of images come next"))]
+mod image;
+mod images;
 mod initramfs;
 mod input;
 #[cfg(target_os = "macos")]
 mod macos;
 mod manifest;
 mod message;
+mod progress;
 mod run;
 mod signals;
 mod table;

@@ -1,6 +1,7 @@
 //! `hv run`: a guest from its first instruction to its exit code.
 
 mod assembly;
+mod command;
 mod keyboard;
 mod remote;
 mod tee;
@@ -22,6 +23,7 @@ use hv_core::{
     machine::{Event, Machine, board::Board},
     virtio::console::ConsoleHandle,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     args::{OnReboot, RunArguments},
@@ -29,7 +31,7 @@ use crate::{
     config::{self, Files},
     exit_code::{Code, ExitCode},
     guests::{self, Registration},
-    message,
+    image, message,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
 };
@@ -45,6 +47,8 @@ enum Order {
     Resize,
     /// What another process asks.
     Remote(remote::Request),
+    /// What is heard of the command of a guest from an image.
+    Command(command::News),
 }
 
 impl Order {
@@ -53,7 +57,7 @@ impl Order {
         match self {
             Self::Stop(_) | Self::Leave => true,
             Self::Remote(request) => request.order == hv_control::Order::End,
-            Self::Resize => false,
+            Self::Resize | Self::Command(_) => false,
         }
     }
 }
@@ -61,6 +65,12 @@ impl Order {
 /// Sources of the event loop.
 const MACHINE: u8 = 0;
 const ORDERS: u8 = 1;
+
+/// Descriptors that a process may have: more than a guest's sockets take.
+const DESCRIPTORS: u64 = 8192;
+
+/// So much of what the guest said last is shown when it has crashed.
+const LAST_LINES: usize = 8;
 
 /// How long the last words of a guest that is ended by force may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -81,9 +91,26 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
 }
 
 fn prepare(arguments: &RunArguments, guest: Option<&mut Registration>) -> anyhow::Result<Code> {
-    let files = Files::open(arguments)?;
+    raise_descriptor_limit();
+    let Some(image) = &arguments.image else {
+        let files = Files::open(arguments)?;
+        config::check_memory(arguments.memory)?;
+        return backend::choose(arguments.accel)?.run(arguments, files, guest);
+    };
     config::check_memory(arguments.memory)?;
-    backend::choose(arguments.accel)?.run(arguments, files, guest)
+    let choice = backend::choose(arguments.accel)?;
+    let files = image::open(arguments, image, choice.architecture(), guest.as_deref())?;
+    choice.run(arguments, files, guest)
+}
+
+/// Each socket of a guest takes descriptors, and hosts let a process raise its limit itself.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Without it the guest has fewer sockets.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
 }
 
 /// Runs a guest on the hypervisor `H` until it ends.
@@ -100,15 +127,31 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE), listeners)?;
     let (send, orders) = mpsc::channel();
     let ring = Ring { send, bell: event_loop.bell(ORDERS) };
-    let remote = remote::Remote::new(&parts, ring.clone(), tap, guest.as_ref().map(|guest| guest.record()));
+    let remote =
+        remote::Remote::new(&parts, ring.clone(), tap.clone(), guest.as_ref().map(|guest| guest.record()));
     if let Some(guest) = guest.as_mut() {
         guests::serve(arguments, guest, remote.clone())?;
+        if let Some(command) = &parts.command {
+            command.serve_sockets(&guest.vsock_socket())?;
+        }
     }
     let awaited = guest
         .filter(|_| arguments.guest.in_background)
         .map(|guest| background::Awaited { name: guest.name().to_owned(), log: messages });
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Session { arguments, parts, event_loop, orders, remote, awaited, deadline, asked: false }.run(&ring)
+    let session = Session {
+        arguments,
+        parts,
+        event_loop,
+        orders,
+        remote,
+        tap,
+        awaited,
+        command: None,
+        deadline,
+        asked: false,
+    };
+    session.run(&ring)
 }
 
 /// Passes orders to the session, from any thread.
@@ -137,6 +180,8 @@ struct Parts<V: Vm<Arch: Board>> {
     keyboard: Option<keyboard::Keyboard>,
     /// The name of the console's pseudo-terminal.
     pty: Option<std::path::PathBuf>,
+    /// What a guest from an image is there for.
+    command: Option<command::Command>,
 }
 
 struct Session<'a, V: Vm<Arch: Board>> {
@@ -145,6 +190,10 @@ struct Session<'a, V: Vm<Arch: Board>> {
     event_loop: EventLoop,
     orders: Receiver<Order>,
     remote: Arc<remote::Remote>,
+    /// What the guest shows.
+    tap: ConsoleTap,
+    /// The command of a guest from an image.
+    command: Option<command::Running>,
     /// Somebody waits for the guest to run.
     awaited: Option<background::Awaited>,
     /// When `--timeout` is over.
@@ -158,15 +207,22 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         if let Some(name) = &self.parts.pty {
             message::line(&format!("the console is at {}", name.display()));
         }
-        let raw = self.parts.keyboard.as_ref().is_some_and(|keyboard| keyboard.is_terminal);
+        let is_images = self.parts.command.is_some();
+        if let Some(command) = self.parts.command.take() {
+            let in_background = self.arguments.guest.in_background;
+            self.command = Some(command.begin(ring.clone(), in_background, &self.parts.output)?);
+        }
+        let process = &self.arguments.process;
+        let raw = self.parts.keyboard.as_ref().is_some_and(|keyboard| keyboard.is_terminal)
+            || is_images && process.tty && process.interactive;
         let _terminal =
             if raw { RawTerminal::enter().context("the terminal refuses raw mode")? } else { None };
         self.watch(ring)?;
         self.resize();
 
         self.parts.machine.start()?;
-        self.remote.set_state(State::Running);
-        let ended = self.tell_that_it_runs().and_then(|()| self.serve());
+        let up = if is_images { Ok(()) } else { self.tell_that_it_runs() };
+        let ended = up.and_then(|()| self.serve());
         self.remote.set_state(State::Ended);
         match ended {
             Ok(_) => self.finish(),
@@ -178,6 +234,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
 
     /// Lets whoever started this process in the background go on.
     fn tell_that_it_runs(&mut self) -> anyhow::Result<()> {
+        self.remote.set_state(State::Running);
         self.awaited.take().map_or(Ok(()), background::Awaited::tell)
     }
 
@@ -186,7 +243,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         loop {
             let left = self.time_left();
             if left == Some(Duration::ZERO) {
-                return Ok(self.time_out());
+                return self.time_out();
             }
             self.event_loop.turn(left).context("cannot wait for the guest")?;
             if let Some(code) = self.turn()? {
@@ -196,7 +253,9 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
     }
 
     fn time_left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let own = self.command.as_ref().and_then(command::Running::deadline);
+        let deadline = self.deadline.into_iter().chain(own).min();
+        deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Starts to listen to signals and keys.
@@ -233,12 +292,12 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                     self.end();
                     return Ok(Some(Code::SUCCESS));
                 }
-                Order::Stop(_) if !self.asked => {
-                    self.asked = true;
-                    if !self.parts.machine.press_power_button() {
-                        message::line("the guest does not listen to its power button yet; once more ends it");
+                Order::Command(news) => {
+                    if let Some(code) = self.hear(news)? {
+                        return Ok(Some(code));
                     }
                 }
+                Order::Stop(signal) if !self.asked && self.pass_on(signal) => self.asked = true,
                 Order::Stop(signal) => {
                     self.end();
                     return Ok(Some(Code(u8::try_from(128 + signal).unwrap_or(u8::MAX))));
@@ -246,34 +305,88 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
             }
         }
         while let Some(event) = self.parts.machine.take_event() {
+            let is_reset = matches!(event, Event::Reset);
             match event {
-                Event::Reset if self.arguments.on_reboot == OnReboot::Restart => {
+                Event::Reset if self.command.is_none() && self.arguments.on_reboot == OnReboot::Restart => {
                     self.parts.screen.reset();
                     self.parts.machine.reset()?;
                 }
-                Event::Reset | Event::PowerOff => return Ok(Some(Code::SUCCESS)),
-                Event::Crash(why) => {
-                    // First what the guest said.
-                    self.finish();
-                    message::line(&format!("the guest crashed: {why}"));
-                    return Ok(Some(ExitCode::GuestCrashed.into()));
+                Event::Reset | Event::PowerOff => {
+                    let code = match &self.command {
+                        Some(command) => command.code_at_end(is_reset),
+                        None => Some(Code::SUCCESS),
+                    };
+                    return Ok(Some(code.unwrap_or_else(|| self.crash("its kernel panicked"))));
                 }
+                Event::Crash(why) => return Ok(Some(self.crash(&why.to_string()))),
             }
         }
         Ok(None)
     }
 
-    fn resize(&self) {
-        if let Some((columns, rows)) = terminal::size() {
-            self.parts.console.resize(TerminalSize { columns, rows });
+    /// Passes a signal on to the guest: its command, or its power button. False if that is of no use.
+    fn pass_on(&mut self, signal: i32) -> bool {
+        match &self.command {
+            Some(command) => command.signal(signal),
+            None => {
+                if !self.parts.machine.press_power_button() {
+                    message::line("the guest does not listen to its power button yet; once more ends it");
+                }
+                true
+            }
         }
     }
 
-    fn time_out(&mut self) -> Code {
+    /// Takes in what is heard of the command; the exit code if that is the end.
+    fn hear(&mut self, news: command::News) -> anyhow::Result<Option<Code>> {
+        let Some(command) = &mut self.command else { return Ok(None) };
+        match command.hear(news) {
+            command::Then::GoOn => Ok(None),
+            command::Then::TellThatItRuns => self.tell_that_it_runs().map(|()| None),
+            command::Then::End(code) => {
+                self.end();
+                Ok(Some(code))
+            }
+        }
+    }
+
+    /// Tells of a crash, after what the guest said.
+    fn crash(&mut self, why: &str) -> Code {
+        self.finish();
+        message::line(&format!("the guest crashed: {why}"));
+        if self.command.is_some() {
+            // Nobody saw its console.
+            let history = self.tap.history();
+            let text = String::from_utf8_lossy(&history);
+            let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let panic = lines.iter().rposition(|line| line.contains("Kernel panic"));
+            let from = panic.unwrap_or(lines.len().saturating_sub(LAST_LINES));
+            lines.iter().skip(from).take(LAST_LINES).for_each(|line| message::line(&format!("  {line}")));
+        }
+        ExitCode::GuestCrashed.into()
+    }
+
+    fn resize(&self) {
+        if let Some((columns, rows)) = terminal::size() {
+            match &self.command {
+                Some(command) if command.has_terminal => command.resize(columns, rows),
+                Some(_) => {}
+                None => self.parts.console.resize(TerminalSize { columns, rows }),
+            }
+        }
+    }
+
+    /// A time is over: that of `--timeout`, or one of the command's.
+    fn time_out(&mut self) -> anyhow::Result<Code> {
         self.end();
+        if self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+            && let Some(command) = &mut self.command
+        {
+            return command.give_up();
+        }
         let timeout = self.arguments.timeout.unwrap_or_default();
         message::line(&format!("the guest did not end within {timeout:?} (--timeout) and was stopped"));
-        ExitCode::TimedOut.into()
+        Ok(ExitCode::TimedOut.into())
     }
 
     /// Ends a guest that may be running, or waiting for a reader of its output.

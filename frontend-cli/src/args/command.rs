@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::value;
+use super::{ProcessArguments, value};
 
 /// What `hv ps` is told.
 #[derive(Debug, Args)]
@@ -39,21 +39,8 @@ pub(crate) struct KillArguments {
 /// What `hv exec` is told.
 #[derive(Debug, Args)]
 pub(crate) struct ExecArguments {
-    /// Pass standard input on
-    #[arg(short, long)]
-    pub(crate) interactive: bool,
-    /// Give the command a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
-    /// Set an environment variable of the command
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = value::variable)]
-    pub(crate) env: Vec<(String, String)>,
-    /// Run the command in this folder of the guest
-    #[arg(short, long, value_name = "FOLDER")]
-    pub(crate) workdir: Option<String>,
-    /// Run the command as this user of the guest, with :GROUP if not the user's own
-    #[arg(short, long, value_name = "USER")]
-    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) process: ProcessArguments,
     /// Guest
     pub(crate) name: String,
     /// Command and its arguments

@@ -38,20 +38,24 @@ impl RunArguments {
     /// What the guest asks of the list of guests.
     pub(crate) fn wish(&self) -> Wish<'_> {
         let keep = self.guest.name.is_some() && !self.guest.rm;
-        Wish { name: self.guest.name.as_deref(), keep, log: keep || self.guest.in_background, image: None }
+        let log = keep || self.guest.in_background;
+        Wish { name: self.guest.name.as_deref(), keep, log, image: self.image.as_deref() }
     }
 
     /// Where the guest's console is; standard input and output are nobody's in the background.
     pub(crate) fn console(&self) -> &Console {
         match &self.console {
-            Console::Stdio if self.guest.in_background => &Console::None,
-            console => console,
+            Some(Console::Stdio) | None if self.guest.in_background => &Console::None,
+            Some(console) => console,
+            None if self.image.is_some() => &Console::None,
+            None => &Console::Stdio,
         }
     }
 
     /// Writes down what the guest is made of.
     pub(crate) fn describe(&self, record: &mut Record) {
-        record.kernel = Some(self.kernel.display().to_string());
+        record.kernel = self.kernel.as_ref().map(|kernel| kernel.display().to_string());
+        record.command.clone_from(&self.command);
         record.cpus = self.cpus;
         record.memory = self.memory;
     }

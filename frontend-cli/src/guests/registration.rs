@@ -119,7 +119,6 @@ impl Registration {
     }
 
     /// Where the guest's vsock socket belongs.
-    #[expect(dead_code, reason = "guests of images have a vsock device")]
     pub(crate) fn vsock_socket(&self) -> PathBuf {
         self.folder.join(VSOCK_SOCKET)
     }
@@ -130,7 +129,6 @@ impl Registration {
     }
 
     /// The image of what a guest that is kept has written; nothing for a guest that is thrown away. It need not be there.
-    #[expect(dead_code, reason = "guests of images have a writable layer")]
     pub(crate) fn layer(&self) -> Option<PathBuf> {
         self.kept().map(|folder| folder.join(LAYER))
     }

@@ -21,11 +21,13 @@ use hv_core::{
         block::Block,
         console::{Console, HostPort},
         entropy::Entropy,
+        vsock::Vsock,
     },
 };
 
 use super::{
     Parts,
+    command::Command,
     keyboard::{Consoles, Keyboard},
     tee::Listeners,
 };
@@ -33,13 +35,21 @@ use crate::{
     args::{self, RunArguments},
     config::Files,
     console::{self, Ends},
+    image::{ImageFiles, KERNEL_WORDS, LAYER_SERIAL, ROOT_SERIAL},
 };
 
 /// Slots of the machine type `hv-1`.
 const CONSOLE_SLOT: u8 = 1;
 const ENTROPY_SLOT: u8 = 2;
+const VSOCK_SLOT: u8 = 3;
 const BALLOON_SLOT: u8 = 4;
 const FIRST_DISK_SLOT: u8 = 16;
+/// Disks of the command line come first, so that their names begin with `vda`.
+const LAYER_SLOT: u8 = 30;
+const ROOT_SLOT: u8 = 31;
+
+/// The context identifier of every guest: each has sockets of its own.
+const GUEST_CID: u32 = 3;
 
 /// The most queues that a disk has unless the command line says another number.
 const DISK_QUEUES: u16 = 4;
@@ -62,15 +72,14 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         transport,
         cpu_quota: arguments.cpu_quota,
     };
-    let kernel = PayloadFile::kernel(files.kernel, arguments.kernel.clone());
-    let append = arguments.append.as_deref().unwrap_or_default();
+    let (kernel, path) = files.kernel;
+    let kernel = PayloadFile::kernel(kernel, path);
+    let append = words(files.image.is_some(), arguments.append.as_deref().unwrap_or_default());
     let driver = console_driver(&kernel, transport);
     let payload = Payload {
-        command_line: command_line(driver, ArchOf::<H>::SERIAL_CONSOLE, append),
+        command_line: command_line(driver, ArchOf::<H>::SERIAL_CONSOLE, &append),
         kernel,
-        initrd: files
-            .initrd
-            .map(|file| PayloadFile::initrd(file, arguments.initrd.clone().unwrap_or_default())),
+        initrd: files.initrd.map(|(file, path)| PayloadFile::initrd(file, path)),
     };
 
     let Ends { output, input, pty } = console::open(arguments.console())?;
@@ -92,7 +101,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         (CONSOLE_SLOT, Box::new(console)),
         (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
     ];
-    if arguments.balloon {
+    if arguments.balloon || files.image.is_some() {
         // Free pages come without a word from here.
         let (balloon, _) = Balloon::new("balloon0");
         devices.push((BALLOON_SLOT, Box::new(balloon)));
@@ -109,6 +118,21 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
 
+    let command = files.image.map(|image| {
+        let ImageFiles { root, layer, start } = image;
+        let disk = |name: &str, serial: &str, disk| Box::new(Block::new(name, serial, Arc::new(disk), most));
+        devices.push((ROOT_SLOT, disk("root", ROOT_SERIAL, root)));
+        let is_kept = layer.is_some();
+        if let Some(layer) = layer {
+            devices.push((LAYER_SLOT, disk("layer", LAYER_SERIAL, layer)));
+        }
+        let (vsock, sockets) = Vsock::new("vsock0", GUEST_CID);
+        devices.push((VSOCK_SLOT, Box::new(vsock)));
+        // What the command wrote to disks must be there when it has ended.
+        let writes = is_kept || arguments.disk.iter().any(|disk| !disk.read_only);
+        Command { start, sockets, writes }
+    });
+
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
     let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
     let machine = Machine::assemble(hypervisor, &config, parts, bell)?;
@@ -116,7 +140,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         serial: machine.serial_input().clone(),
         console: typed,
         known: match driver {
-            _ if chooses_console(append) => None,
+            _ if chooses_console(&append) => None,
             ConsoleDriver::Virtio => Some(Port::Virtio),
             ConsoleDriver::Uart => Some(Port::Uart),
             ConsoleDriver::Unknown => None,
@@ -124,12 +148,18 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         screen: screen.clone(),
     };
     let keyboard = input.map(|source| Keyboard { source, is_terminal, guest: consoles.clone() });
-    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty })
+    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty, command })
 }
 
 /// What may pass through a disk.
 fn limits(disk: &args::Disk) -> RateLimits {
     RateLimits { bytes: disk.bandwidth.map(Rate::of), operations: disk.iops.map(Rate::of) }
+}
+
+/// What is appended: the user's words come after those for guests from images, so that they win.
+fn words(is_image: bool, append: &str) -> String {
+    let own = if is_image { KERNEL_WORDS } else { "" };
+    [own, append].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

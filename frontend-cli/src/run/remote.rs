@@ -118,7 +118,11 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                 if machine.resume().is_ok() {
                     self.remote.set_state(State::Running);
                 }
-                Answer::PowerButton { listens: machine.press_power_button() }
+                let listens = match &self.command {
+                    Some(command) => command.press_power_button(),
+                    None => machine.press_power_button(),
+                };
+                Answer::PowerButton { listens }
             }
             Order::Pause => match machine.pause() {
                 Ok(()) => {
@@ -133,6 +137,9 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
             Order::Resume => match machine.resume() {
                 Ok(()) => {
                     self.remote.set_state(State::Running);
+                    if let Some(command) = &self.command {
+                        command.set_clock();
+                    }
                     Answer::Done
                 }
                 Err(_) => Answer::error("the guest is not paused"),

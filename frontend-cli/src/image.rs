@@ -1,0 +1,168 @@
+//! From an image to what its guest is made of: a kernel, an initramfs with the agent, disks, and the command.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use hv_agent_protocol::{BootConfig, Disk, Root, Start, Upper};
+use hv_core::block::file::FileDisk;
+use hv_images::{Architecture, Config, ext4};
+use hv_kernels::{Feature, Kernel};
+
+use crate::{
+    agent,
+    args::{self, RunArguments},
+    config::{self, Files, MOST_DISKS},
+    folders,
+    guests::Registration,
+    host_files::HostFiles,
+    images, initramfs,
+};
+
+/// What a guest from an image has besides a kernel and the disks of the command line.
+#[derive(Debug)]
+pub(crate) struct ImageFiles {
+    /// The image's root, shared by all guests that are made from it.
+    pub(crate) root: FileDisk,
+    /// What the guest writes, if it is kept.
+    pub(crate) layer: Option<FileDisk>,
+    /// The command.
+    pub(crate) start: Start,
+}
+
+/// Serial numbers by which the agent finds the disks.
+pub(crate) const ROOT_SERIAL: &str = "hv-root";
+pub(crate) const LAYER_SERIAL: &str = "hv-layer";
+
+/// The most bytes that a kept guest writes. The file takes what is in it.
+const LAYER_SIZE: u64 = 64 << 30;
+
+/// Words for the kernel. A panic is a reset that the agent did not announce.
+pub(crate) const KERNEL_WORDS: &str = "quiet panic=-1";
+
+/// What every guest from an image needs of its kernel.
+const NEEDED: [Feature; 4] = [Feature::Block, Feature::Vsock, Feature::Erofs, Feature::Overlay];
+/// What it gets where its kernel has it.
+const WELCOME: [Feature; 3] = [Feature::Console, Feature::Entropy, Feature::Balloon];
+
+/// Opens what a guest from `image` is made of; fetches and unpacks it first if it is not here yet.
+///
+/// # Errors
+/// Image, kernel or disks cannot be had; one line.
+pub(crate) fn open(
+    arguments: &RunArguments,
+    image: &str,
+    architecture: Architecture,
+    guest: Option<&Registration>,
+) -> anyhow::Result<Files> {
+    if arguments.console == Some(args::Console::Stdio) {
+        bail!("standard input and output are the command's: use --console file=PATH or pty with an image");
+    }
+    let kernel = arguments.kernel.as_ref().map(|name| name.to_str().context("a kernel's name is plain text"));
+    let kernel = images::kernel(kernel.transpose()?, architecture)?;
+    let image = images::image(image, architecture)?;
+    let start = start(arguments, &image.config, &image.reference)?;
+    // Open until the disk is: nobody collects it in between.
+    let held = image.open_root()?;
+    let root = FileDisk::open(image.root(), true, HostFiles).context("the image's root")?;
+    drop(held);
+
+    let layer = guest.and_then(Registration::layer).map(|path| open_layer(&path)).transpose()?;
+    let upper = match layer {
+        Some(_) => Upper::Disk(disk(LAYER_SERIAL, "ext4")),
+        None => Upper::Memory { limit: None },
+    };
+    let boot = BootConfig {
+        modules: Vec::new(),
+        host_name: guest.map_or("hv", Registration::name).to_owned(),
+        root: Root { lower: disk(ROOT_SERIAL, "erofs"), upper },
+        mounts: Vec::new(),
+        resolv_conf: String::new(),
+    };
+    let executable = match architecture {
+        Architecture::X86_64 => agent::X86_64,
+        Architecture::Aarch64 => agent::AARCH64,
+    };
+    let modules = modules(&kernel, arguments, layer.is_some())?;
+    let initramfs = initramfs::build(executable, boot, &modules)?;
+    let path = kernel.image();
+    Ok(Files {
+        kernel: (config::payload("kernel", &path)?, path),
+        initrd: Some((initramfs, PathBuf::from("initramfs of the agent"))),
+        disks: config::disks(arguments, MOST_DISKS - 2)?,
+        image: Some(ImageFiles { root, layer, start }),
+    })
+}
+
+fn disk(serial: &str, filesystem: &str) -> Disk {
+    Disk { serial: serial.to_owned(), filesystem: filesystem.to_owned() }
+}
+
+/// The modules that the guest loads, in order.
+fn modules(
+    kernel: &Kernel,
+    arguments: &RunArguments,
+    has_layer: bool,
+) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let mut features = match arguments.transport {
+        args::Transport::Pci => vec![Feature::VirtioPci],
+        args::Transport::Mmio => vec![Feature::VirtioMmio],
+    };
+    features.extend(NEEDED);
+    // A command may also mount what it is given.
+    if has_layer || !arguments.disk.is_empty() {
+        features.push(Feature::Ext4);
+    }
+    features.extend(WELCOME.into_iter().filter(|feature| kernel.lacks(*feature).is_none()));
+    let modules = kernel.modules(&features)?;
+    Ok(modules.into_iter().map(|module| (module.name, module.path)).collect())
+}
+
+/// The command: the image's, with what the command line says instead and besides.
+fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Result<Start> {
+    let command = if arguments.command.is_empty() { &config.command } else { &arguments.command };
+    let words: Vec<String> = config.entrypoint.iter().chain(command).cloned().collect();
+    if words.is_empty() {
+        bail!("image {name} says no command to run; give one: hv run IMAGE -- COMMAND");
+    }
+    let mut start = agent::start(words, &arguments.process);
+    let own = config.environment.iter().filter_map(|variable| variable.split_once('='));
+    let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    start.environment.splice(0..0, own);
+    if start.working_directory.is_empty() {
+        start.working_directory.clone_from(&config.working_directory);
+    }
+    if start.user.is_none() && !config.user.is_empty() {
+        start.user = Some(config.user.clone());
+    }
+    Ok(start)
+}
+
+/// Opens the disk that a kept guest writes to; made if it is not there.
+fn open_layer(path: &Path) -> anyhow::Result<FileDisk> {
+    if !path.exists() {
+        make_layer(path).with_context(|| {
+            format!("layer {} cannot be made; check that there is room", path.display())
+        })?;
+    }
+    FileDisk::open(path, false, HostFiles).context("the guest's layer")
+}
+
+/// An empty file system, there whole or not at all.
+fn make_layer(path: &Path) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    let file = create(&new)?;
+    let mut uuid = [0; 16];
+    getrandom::fill(&mut uuid).context("the host gives no random numbers")?;
+    ext4::format_empty(&file, LAYER_SIZE, LAYER_SERIAL, uuid)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    Ok(path.parent().map_or(Ok(()), folders::sync)?)
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}

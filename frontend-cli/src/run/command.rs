@@ -1,0 +1,303 @@
+//! `Command`: the command of a guest from an image, from the agent's first word to the exit code.
+
+use std::{
+    fs,
+    io::{self, PipeReader},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use hv_agent_protocol::{PORT, Size, Start};
+use hv_core::{
+    chardev::{Output, WaitingSink},
+    virtio::vsock::VsockHandle,
+};
+
+use super::{Order, Ring};
+use crate::{
+    agent::{
+        control::{self, Control, ControlHandle},
+        session::{self, Ended, Session, Stdio},
+    },
+    exit_code::Code,
+};
+
+/// So long may the agent take from its first word to being ready: it loads modules and mounts disks.
+const BRING_UP: Duration = Duration::from_secs(120);
+/// So long may what a command left running take to end when the guest powers off after it.
+const GRACE_AFTER: Duration = Duration::from_secs(1);
+/// So long may processes take to end when the guest is asked to power off.
+const GRACE: Duration = Duration::from_secs(10);
+/// So long may a guest take to power off when its command has ended.
+const POWER_OFF: Duration = Duration::from_secs(20);
+/// So long may the machine take to tell why its agent is gone.
+const EXPLANATION: Duration = Duration::from_secs(3);
+
+/// A command that is to run in a guest.
+pub(super) struct Command {
+    pub(super) start: Start,
+    pub(super) sockets: VsockHandle,
+    /// What it writes must outlive the guest.
+    pub(super) writes: bool,
+}
+
+/// What is heard of it.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The guest is up, and the command starts.
+    Ready,
+    /// The guest resets or powers off because it was told to.
+    Ending,
+    /// The command has ended, or its guest did before it.
+    Ended(anyhow::Result<Ended>),
+    /// The guest did not come up.
+    Failed(anyhow::Error),
+}
+
+/// The command as the session knows it.
+pub(super) struct Running {
+    speakers: Arc<Speakers>,
+    writes: bool,
+    pub(super) has_terminal: bool,
+    announced: bool,
+    code: Option<Code>,
+    failure: Option<anyhow::Error>,
+    deadline: Option<Instant>,
+}
+
+/// Those that speak to the guest.
+#[derive(Debug, Default)]
+struct Speakers {
+    control: Mutex<Option<ControlHandle>>,
+    command: Mutex<Option<session::Handle>>,
+}
+
+/// What is to be done at some news.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Nothing.
+    GoOn,
+    /// Whoever waits for the guest to run is told.
+    TellThatItRuns,
+    /// The guest is ended, with this exit code.
+    End(Code),
+}
+
+impl Command {
+    /// Lets other processes connect to the guest's sockets at `path`.
+    ///
+    /// # Errors
+    /// There can be no such socket.
+    pub(super) fn serve_sockets(&self, path: &Path) -> anyhow::Result<()> {
+        let serve = || {
+            let listener = UnixListener::bind(path)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            self.sockets.serve(listener)
+        };
+        serve().with_context(|| format!("vsock socket {} cannot be made", path.display()))
+    }
+
+    /// Waits for the agent from now on, and has it run the command. Without standard input and output of its own, as
+    /// in the background, what it says goes to `output`.
+    ///
+    /// # Errors
+    /// The host is out of threads or descriptors.
+    pub(super) fn begin(self, ring: Ring, in_background: bool, output: &Output) -> anyhow::Result<Running> {
+        let Self { start, sockets, writes } = self;
+        let (stdio, copier) = if in_background { to_output(output)? } else { (Stdio::own(), None) };
+        let speakers = Arc::<Speakers>::default();
+        let running = Running {
+            speakers: Arc::clone(&speakers),
+            writes,
+            has_terminal: start.terminal.is_some(),
+            announced: false,
+            code: None,
+            failure: None,
+            deadline: None,
+        };
+        let (send, streams) = mpsc::channel();
+        let taken = AtomicBool::new(false);
+        let greet = move |stream| {
+            // The agent is the guest's first process, so it comes first; others are refused.
+            if !taken.swap(true, Ordering::Relaxed) {
+                let _ = send.send(stream);
+            }
+        };
+        sockets.listen(PORT, Box::new(greet));
+        let host = Host { ring, sockets, speakers };
+        let attend = move || {
+            let Ok(stream) = streams.recv() else { return };
+            if let Err(error) = host.attend(stream, &start, stdio, copier) {
+                host.ring.order(Order::Command(News::Failed(error)));
+            }
+        };
+        thread::Builder::new().name("agent".to_owned()).spawn(attend).context("cannot start a thread")?;
+        Ok(running)
+    }
+}
+
+/// Where output goes that nobody has a descriptor for: through a pipe to `output`.
+fn to_output(output: &Output) -> anyhow::Result<(Stdio, Option<JoinHandle<()>>)> {
+    let pipe = || -> io::Result<_> {
+        let (reader, writer) = io::pipe()?;
+        let stderr = writer.try_clone()?;
+        let output = output.clone();
+        let copier = thread::Builder::new()
+            .name("command output".to_owned())
+            .spawn(move || copy(reader, output))?;
+        Ok((Stdio { stdin: None, stdout: Some(writer.into()), stderr: Some(stderr.into()) }, copier))
+    };
+    let (stdio, copier) = pipe().context("out of threads or file descriptors; raise `ulimit -n`")?;
+    Ok((stdio, Some(copier)))
+}
+
+fn copy(mut reader: PipeReader, output: Output) {
+    // The sink waits for room and drops what comes after the end: neither side fails.
+    let _ = io::copy(&mut reader, &mut WaitingSink::new(output));
+}
+
+/// The host's side, on a thread of its own.
+struct Host {
+    ring: Ring,
+    sockets: VsockHandle,
+    speakers: Arc<Speakers>,
+}
+
+impl Host {
+    /// Listens to the agent until the guest is gone.
+    fn attend(
+        &self,
+        stream: UnixStream,
+        start: &Start,
+        stdio: Stdio,
+        copier: Option<JoinHandle<()>>,
+    ) -> anyhow::Result<()> {
+        let mut control = Control::accept(stream, BRING_UP)?;
+        tracing::debug!("the agent runs on Linux {}", control.release());
+        *locked(&self.speakers.control) = Some(control.handle());
+        control.wait_until_ready(BRING_UP)?;
+        self.ring.order(Order::Command(News::Ready));
+        let connection = self.sockets.connect(PORT).context("the guest's agent cannot be reached")?;
+        let (session, handle) = Session::new(connection, start, stdio)?;
+        *locked(&self.speakers.command) = Some(handle);
+        let ring = self.ring.clone();
+        let run = move || {
+            let ended = session.run();
+            // Its end of the pipe is closed by now.
+            if let Some(copier) = copier {
+                let _ = copier.join();
+            }
+            ring.order(Order::Command(News::Ended(ended)));
+        };
+        thread::Builder::new().name("command".to_owned()).spawn(run).context("cannot start a thread")?;
+        while let Some(news) = control.next(None)? {
+            if matches!(news, control::News::PoweringOff | control::News::Rebooting) {
+                self.ring.order(Order::Command(News::Ending));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Takes some news in.
+    pub(super) fn hear(&mut self, news: News) -> Then {
+        match news {
+            News::Ready => return Then::TellThatItRuns,
+            News::Ending => self.announced = true,
+            News::Ended(Ok(ended)) => {
+                let code = crate::agent::code(ended);
+                self.code = Some(code);
+                if !self.writes || !self.power_off(GRACE_AFTER) {
+                    return Then::End(code);
+                }
+                self.deadline = Some(Instant::now() + POWER_OFF);
+            }
+            News::Ended(Err(error)) | News::Failed(error) => {
+                if self.code.is_none() && self.failure.is_none() {
+                    // Most often the machine has just reset or crashed, and says so.
+                    self.failure = Some(error);
+                    self.deadline = Some(Instant::now() + EXPLANATION);
+                }
+            }
+        }
+        Then::GoOn
+    }
+
+    /// When the guest is ended if nothing happens before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What the run comes to where the deadline has passed: a code, if the command has ended.
+    ///
+    /// # Errors
+    /// The agent failed.
+    pub(super) fn give_up(&mut self) -> anyhow::Result<Code> {
+        self.deadline = None;
+        match (self.code, self.failure.take()) {
+            (Some(code), _) => {
+                crate::message::line("the guest did not power off after its command, and was ended");
+                Ok(code)
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Code::SUCCESS),
+        }
+    }
+
+    /// The exit code of a guest that powered off, or that reset itself because it was told to; none if it crashed.
+    pub(super) fn code_at_end(&self, is_reset: bool) -> Option<Code> {
+        match self.code {
+            None if is_reset && !self.announced => None,
+            code => Some(code.unwrap_or(Code::SUCCESS)),
+        }
+    }
+
+    /// Asks the guest to power off; says whether there is somebody to ask.
+    pub(super) fn press_power_button(&self) -> bool {
+        self.power_off(GRACE)
+    }
+
+    fn power_off(&self, grace: Duration) -> bool {
+        self.tell(|agent| agent.power_off(grace))
+    }
+
+    /// Sets the guest's clock after it stood still.
+    pub(super) fn set_clock(&self) {
+        self.tell(ControlHandle::set_clock);
+    }
+
+    fn tell(&self, say: impl FnOnce(&ControlHandle) -> anyhow::Result<()>) -> bool {
+        locked(&self.speakers.control).as_ref().is_some_and(|agent| say(agent).is_ok())
+    }
+
+    /// Sends the command a signal; says whether it runs.
+    pub(super) fn signal(&self, number: i32) -> bool {
+        let command = locked(&self.speakers.command);
+        let (Some(command), Ok(number)) = (&*command, u8::try_from(number)) else { return false };
+        command.signal(number);
+        true
+    }
+
+    /// Gives the command's terminal another size.
+    pub(super) fn resize(&self, columns: u16, rows: u16) {
+        if let Some(command) = &*locked(&self.speakers.command) {
+            command.resize(Size { columns, rows });
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
