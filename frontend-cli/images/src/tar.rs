@@ -265,11 +265,16 @@ impl<S: Stream> Archive<S> {
     }
 
     fn skip_rest(&mut self) -> Result<()> {
-        let rest = self.data + self.padding;
-        if rest > 0 {
-            self.stream.skip(rest).map_err(|error| truncated(error, self.position))?;
+        if self.data > 0 {
+            self.stream.skip(self.data).map_err(|error| truncated(error, self.position))?;
         }
-        self.position += rest;
+        self.position += self.data;
+        match if self.padding > 0 { self.stream.skip(self.padding) } else { Ok(()) } {
+            Ok(()) => self.position += self.padding,
+            // Some writers end with the last file's data; nothing is missing of what they had to say.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
+            Err(error) => return Err(error.into()),
+        }
         (self.data, self.padding) = (0, 0);
         Ok(())
     }
