@@ -312,8 +312,8 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                     self.parts.machine.reset()?;
                 }
                 Event::Reset | Event::PowerOff => {
-                    let code = match &self.command {
-                        Some(command) => command.code_at_end(is_reset),
+                    let code = match &mut self.command {
+                        Some(command) => command.code_at_end(is_reset)?,
                         None => Some(Code::SUCCESS),
                     };
                     return Ok(Some(code.unwrap_or_else(|| self.crash("its kernel panicked"))));

@@ -70,6 +70,7 @@ pub(super) struct Running {
     speakers: Arc<Speakers>,
     writes: bool,
     pub(super) has_terminal: bool,
+    is_up: bool,
     announced: bool,
     code: Option<Code>,
     failure: Option<anyhow::Error>,
@@ -121,6 +122,7 @@ impl Command {
             speakers: Arc::clone(&speakers),
             writes,
             has_terminal: start.terminal.is_some(),
+            is_up: false,
             announced: false,
             code: None,
             failure: None,
@@ -214,7 +216,10 @@ impl Running {
     /// Takes some news in.
     pub(super) fn hear(&mut self, news: News) -> Then {
         match news {
-            News::Ready => return Then::TellThatItRuns,
+            News::Ready => {
+                self.is_up = true;
+                return Then::TellThatItRuns;
+            }
             News::Ending => self.announced = true,
             News::Ended(Ok(ended)) => {
                 let code = crate::agent::code(ended);
@@ -224,15 +229,21 @@ impl Running {
                 }
                 self.deadline = Some(Instant::now() + POWER_OFF);
             }
-            News::Ended(Err(error)) | News::Failed(error) => {
-                if self.code.is_none() && self.failure.is_none() {
-                    // Most often the machine has just reset or crashed, and says so.
-                    self.failure = Some(error);
-                    self.deadline = Some(Instant::now() + EXPLANATION);
-                }
+            News::Failed(error) => {
+                self.is_up = false;
+                self.fail(error);
             }
+            News::Ended(Err(error)) => self.fail(error),
         }
         Then::GoOn
+    }
+
+    fn fail(&mut self, error: anyhow::Error) {
+        if self.code.is_none() && self.failure.is_none() {
+            // Most often the machine has just reset or crashed, and says so.
+            self.failure = Some(error);
+            self.deadline = Some(Instant::now() + EXPLANATION);
+        }
     }
 
     /// When the guest is ended if nothing happens before.
@@ -257,10 +268,15 @@ impl Running {
     }
 
     /// The exit code of a guest that powered off, or that reset itself because it was told to; none if it crashed.
-    pub(super) fn code_at_end(&self, is_reset: bool) -> Option<Code> {
-        match self.code {
-            None if is_reset && !self.announced => None,
-            code => Some(code.unwrap_or(Code::SUCCESS)),
+    ///
+    /// # Errors
+    /// It powered off because it could not be brought up.
+    pub(super) fn code_at_end(&mut self, is_reset: bool) -> anyhow::Result<Option<Code>> {
+        match (self.code, self.failure.take()) {
+            (Some(code), _) => Ok(Some(code)),
+            (None, _) if is_reset && !self.announced => Ok(None),
+            (None, Some(error)) if !self.is_up => Err(error),
+            (None, _) => Ok(Some(Code::SUCCESS)),
         }
     }
 
