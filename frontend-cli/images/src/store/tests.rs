@@ -389,7 +389,7 @@ fn damaged_and_forged_layers_are_named() {
     assert!(error.contains("layer sha256:"), "{error}");
     let error = broken(|_, image| image.layers[1].1[0] ^= 1);
     assert!(error.contains("unpacked") && error.contains("damaged or forged"), "{error}");
-    let error = broken(|_, image| image.layers[0].0 = zstd(&image.layers[0].1)[..2000.min(50)].to_vec());
+    let error = broken(|_, image| image.layers[0].0 = zstd(&image.layers[0].1)[..50].to_vec());
     assert!(error.contains("zstd"), "{error}");
 }
 
@@ -398,7 +398,7 @@ fn forged_documents_are_named() {
     let text = |name: &'static str, change: fn(&str) -> String| {
         broken(move |path, image| {
             let descriptor = image.write(path);
-            index(path, &[descriptor.clone()]);
+            index(path, std::slice::from_ref(&descriptor));
             let digest = match name {
                 "manifest" => descriptor.digest,
                 _ => Digest::of(&image.config()),
