@@ -182,6 +182,7 @@ impl HvfVcpu {
                     self.wait_for_interrupt()?;
                 }
             }
+            Syndrome::InstructionAbort(abort) if self.is_passing(abort.fault, address) => {}
             Syndrome::InstructionAbort(_) => {
                 self.take_exception(Exception::ExternalInstructionAbort { address: virtual_address })?;
             }

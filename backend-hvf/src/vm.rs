@@ -11,7 +11,7 @@ use hv_core::{
         Aarch64,
         aarch64::{IrqPlan, REDISTRIBUTOR_SIZE},
     },
-    hypervisor::{Access, Error, Region, Result, Vm, VmPlan},
+    hypervisor::{Access, Error, Reclaimer, Region, Result, Vm, VmPlan},
     io::{DoorbellHost, NoDoorbellHost},
     irq::IrqChip,
 };
@@ -21,7 +21,7 @@ use crate::{
     cores::Cores,
     framework::{Core, Gic, Machine},
     irq::Lines,
-    memory::Mappings,
+    memory::{Mappings, Pages},
 };
 
 /// One guest on Hypervisor.framework.
@@ -128,6 +128,10 @@ impl Vm for HvfVm {
     /// The framework watches nothing: every doorbell is an exit.
     fn doorbell_host(&self) -> Arc<dyn DoorbellHost> {
         Arc::new(NoDoorbellHost)
+    }
+
+    fn reclaimer(&self) -> Arc<dyn Reclaimer> {
+        Arc::new(Pages::new(&self.shared))
     }
 }
 

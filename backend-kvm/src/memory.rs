@@ -4,29 +4,40 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use hv_core::hypervisor::{Access, Error, Region, Result};
+use hv_core::hypervisor::{Access, Error, Reclaimer, Region, Result};
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
+use rustix::param::page_size;
 use vm_memory::{GuestMemoryRegion, MemoryRegionAddress};
 
 const OPERATION: &str = "KVM_SET_USER_MEMORY_REGION";
+const RECLAIM: &str = "madvise";
 
 /// The guest's memory slots, by number.
 pub(crate) struct Slots {
     // First: the guest loses its memory before the memory goes.
     vm: Arc<VmFd>,
-    mapped: Mutex<BTreeMap<u32, Arc<Region>>>,
+    mapped: Mutex<BTreeMap<u32, Slot>>,
 }
+
+struct Slot {
+    region: Arc<Region>,
+    access: Access,
+}
+
+/// Gives pages of a guest's memory back, while there is the guest.
+pub(crate) struct Pages(Weak<Slots>);
 
 impl Slots {
     pub(crate) fn new(vm: Arc<VmFd>) -> Self {
         Self { vm, mapped: Mutex::default() }
     }
 
-    fn mapped(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Region>>> {
+    fn mapped(&self) -> MutexGuard<'_, BTreeMap<u32, Slot>> {
         self.mapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,13 +59,14 @@ impl Slots {
         unsafe { self.vm.set_user_memory_region(description) }
             .map_err(|error| Error::new(OPERATION, error))?;
         want_huge_pages(memory.cast(), description.memory_size);
-        mapped.insert(slot, region);
+        mapped.insert(slot, Slot { region, access });
         Ok(())
     }
 
     pub(crate) fn unmap(&self, base: u64) -> Result<Arc<Region>> {
         let mut mapped = self.mapped();
-        let found = mapped.iter().find(|(_, region)| region.start_addr().0 == base).map(|(slot, _)| *slot);
+        let found = mapped.iter().find(|(_, slot)| slot.region.start_addr().0 == base);
+        let found = found.map(|(number, _)| *number);
         let missing =
             || Error::new(OPERATION, io::Error::new(io::ErrorKind::NotFound, "no region starts there"));
         let slot = found.ok_or_else(missing)?;
@@ -62,7 +74,52 @@ impl Slots {
         // SAFETY: a size of 0 takes the slot away; no memory is shown.
         unsafe { self.vm.set_user_memory_region(description) }
             .map_err(|error| Error::new(OPERATION, error))?;
-        mapped.remove(&slot).ok_or_else(missing)
+        mapped.remove(&slot).map(|slot| slot.region).ok_or_else(missing)
+    }
+
+    /// Drops the pages of `range`. KVM hears of it and takes them from the guest, who gets new ones at its next touch, as
+    /// do the threads of this process.
+    fn reclaim(&self, range: &Range<u64>) -> Result<()> {
+        let refused = |what: &str| {
+            let line = format!("{:#x}..{:#x}: {what}", range.start, range.end);
+            Error::new(RECLAIM, io::Error::new(io::ErrorKind::InvalidInput, line))
+        };
+        let page = page_size() as u64;
+        if range.is_empty() || !range.start.is_multiple_of(page) || !range.end.is_multiple_of(page) {
+            return Err(refused("not whole pages"));
+        }
+        // Held until the pages are gone, so that the region is there.
+        let mapped = self.mapped();
+        let holds = |slot: &&Slot| {
+            let (start, last) = (slot.region.start_addr().0, slot.region.last_addr().0);
+            slot.access == Access::ReadWrite && start <= range.start && range.end - 1 <= last
+        };
+        let slot = mapped.values().find(holds).ok_or_else(|| refused("not of one region of RAM"))?;
+        let offset = MemoryRegionAddress(range.start - slot.region.start_addr().0);
+        let memory = slot.region.get_host_address(offset).map_err(|_| refused("not mapped here"))?;
+        let size = usize::try_from(range.end - range.start).map_err(|_| refused("beyond this host"))?;
+        // SAFETY: the region maps `size` bytes from `memory` on and goes on doing so; what is there may change at any
+        // time, since it is a guest's.
+        match unsafe { libc::madvise(memory.cast(), size, libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(Error::new(RECLAIM, io::Error::last_os_error())),
+        }
+    }
+}
+
+impl Pages {
+    pub(crate) fn new(slots: &Arc<Slots>) -> Self {
+        Self(Arc::downgrade(slots))
+    }
+}
+
+impl Reclaimer for Pages {
+    fn granule(&self) -> u64 {
+        page_size() as u64
+    }
+
+    fn reclaim(&self, range: Range<u64>) -> Result<()> {
+        self.0.upgrade().map_or(Ok(()), |slots| slots.reclaim(&range))
     }
 }
 

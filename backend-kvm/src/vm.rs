@@ -3,7 +3,7 @@
 use std::{fmt, io, sync::Arc};
 
 use hv_core::{
-    hypervisor::{Access, Error, Region, Result, Vm, VmPlan},
+    hypervisor::{Access, Error, Reclaimer, Region, Result, Vm, VmPlan},
     io::DoorbellHost,
     irq::IrqChip,
 };
@@ -13,7 +13,7 @@ use crate::{
     KvmVcpu,
     arch::{self, Chips, Guest, Lines, Template},
     doorbell::Doorbells,
-    memory::Slots,
+    memory::{Pages, Slots},
 };
 
 /// One guest on KVM.
@@ -80,6 +80,10 @@ impl Vm for KvmVm {
 
     fn doorbell_host(&self) -> Arc<dyn DoorbellHost> {
         Arc::new(Doorbells::new(Arc::clone(&self.fd)))
+    }
+
+    fn reclaimer(&self) -> Arc<dyn Reclaimer> {
+        Arc::new(Pages::new(&self.slots))
     }
 }
 

@@ -1,13 +1,20 @@
 //! The words of the command line, as clap types.
 
+mod command;
+mod guest;
 mod value;
 
+pub(crate) use command::{
+    CompletionsArguments, ConsoleArguments, ExecArguments, InspectArguments, KillArguments, LogsArguments,
+    PsArguments, RemoveArguments, StopArguments, WaitArguments,
+};
+pub(crate) use guest::GuestArguments;
 pub(crate) use value::{Console, Disk};
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use hv_core::machine::MOST_CPUS;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use hv_core::machine::{CpuQuota, MOST_CPUS};
 
 /// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
 #[derive(Debug, Parser)]
@@ -24,6 +31,30 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a guest until it ends
     Run(Box<RunArguments>),
+    /// List guests
+    Ps(PsArguments),
+    /// Press guests' power buttons, and end those that do not power off in time
+    Stop(StopArguments),
+    /// End guests at once
+    Kill(KillArguments),
+    /// Run a command in a guest
+    Exec(Box<ExecArguments>),
+    /// Show what a guest showed on its console
+    Logs(LogsArguments),
+    /// Be at a guest's console
+    Console(ConsoleArguments),
+    /// Show what a guest is made of, as JSON
+    Inspect(InspectArguments),
+    /// Hold guests where they are
+    Pause(KillArguments),
+    /// Let paused guests go on
+    Resume(KillArguments),
+    /// Wait until a guest has ended; its exit code is this command's
+    Wait(WaitArguments),
+    /// Forget guests that have ended, and what they kept
+    Rm(RemoveArguments),
+    /// Write completions for a shell
+    Completions(CompletionsArguments),
     /// Say whether this host can run guests, and what to do if it cannot
     Doctor,
 }
@@ -47,11 +78,17 @@ pub(crate) struct RunArguments {
     /// Number of vCPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_CPUS)))]
     pub(crate) cpus: u32,
+    /// The most processor time that all vCPUs use together: 1.5 or 150% is that of one and a half of the host's processors
+    #[arg(long, value_name = "SHARE", value_parser = value::cpu_quota)]
+    pub(crate) cpu_quota: Option<CpuQuota>,
     /// RAM of the guest, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = value::memory)]
     pub(crate) memory: u64,
-    /// Disk: a raw image or a block device; repeat for more
-    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N]", value_parser = value::disk)]
+    /// Give memory that the guest does not use back to the host, as far as its kernel has a driver for virtio balloons
+    #[arg(long)]
+    pub(crate) balloon: bool,
+    /// Disk: a raw image or a block device; repeat for more. iops and bw are the most operations and bytes in a second
+    #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,
     /// The guest's console: stdio, pty, none or file=PATH
     #[arg(long, value_name = "WHERE", default_value = "stdio", value_parser = value::console)]
@@ -71,6 +108,8 @@ pub(crate) struct RunArguments {
     /// Machine type
     #[arg(long, value_name = "TYPE", default_value = "hv-1")]
     pub(crate) machine: MachineType,
+    #[command(flatten)]
+    pub(crate) guest: GuestArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,18 +146,23 @@ pub(crate) enum MachineType {
 
 /// A command line that was not understood, as one line: what is wrong with which word, and where to look.
 pub(crate) fn usage_line(error: &clap::Error) -> String {
+    let first = std::env::args().nth(1).unwrap_or_default();
+    let command =
+        Arguments::command().find_subcommand(&first).map(|command| format!(" {}", command.get_name()));
+    format!("{}; see `hv{} --help`", told(error), command.unwrap_or_default())
+}
+
+/// What is wrong with which word, in one line.
+pub(crate) fn told(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let told = rendered.split("\nUsage:").next().unwrap_or_default();
     let told = told.split("\nFor more information").next().unwrap_or_default();
     let words = told.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let help = if std::env::args_os().nth(1).is_some_and(|word| word == "run") { "hv run" } else { "hv" };
-    format!("{}; see `{help} --help`", words.strip_prefix("error: ").unwrap_or(&words))
+    words.strip_prefix("error: ").unwrap_or(&words).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
@@ -128,7 +172,7 @@ mod tests {
     fn run(words: &[&str]) -> RunArguments {
         match parse(&[&["run", "--kernel", "k"], words].concat()).unwrap().command {
             Command::Run(arguments) => *arguments,
-            Command::Doctor => unreachable!("the first word is run"),
+            _ => unreachable!("the first word is run"),
         }
     }
 

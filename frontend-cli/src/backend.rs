@@ -1,13 +1,13 @@
 //! The hypervisors of this build: the only place that names one.
 
-use std::process::ExitCode as Code;
-
 use anyhow::bail;
 
 use crate::{
     args::{Accelerator, RunArguments},
     config::Files,
     doctor::Finding,
+    exit_code::Code,
+    guests::Registration,
     message, run,
 };
 
@@ -49,6 +49,11 @@ pub(crate) fn examine(brief: bool) -> Vec<Finding> {
     native::examine(brief)
 }
 
+/// Whether `--accel auto` emulates a machine here.
+pub(crate) fn emulates_by_itself() -> bool {
+    HAS_EMULATOR && examine(true).iter().any(|finding| !finding.is_sound())
+}
+
 /// What `--accel` means on this host.
 ///
 /// # Errors
@@ -77,20 +82,40 @@ pub(crate) fn choose(accel: Accelerator) -> anyhow::Result<Choice> {
 }
 
 impl Choice {
-    /// Runs a guest until it ends.
-    pub(crate) fn run(self, arguments: &RunArguments, files: Files) -> anyhow::Result<Code> {
+    /// The word for it on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match (self, native::ACCELERATOR) {
+            (Self::Native, Accelerator::Kvm) => "kvm",
+            (Self::Native, Accelerator::Hvf) => "hvf",
+            _ => "emulated",
+        }
+    }
+
+    /// Runs a guest until it ends. `guest` is how other processes know it.
+    pub(crate) fn run(
+        self,
+        arguments: &RunArguments,
+        files: Files,
+        mut guest: Option<&mut Registration>,
+    ) -> anyhow::Result<Code> {
+        if let Some(guest) = &mut guest {
+            guest.describe(|record| {
+                record.accelerator = self.name().to_owned();
+                arguments.describe(record);
+            })?;
+        }
         cfg_if::cfg_if! {
             if #[cfg(feature = "emulator")] {
                 match self {
-                    Self::Native => run::on::<native::Native>(arguments, files),
+                    Self::Native => run::on::<native::Native>(arguments, files, guest),
                     Self::Emulated => {
                         // Cores that wait outside would have to look for each other's interrupts.
                         backend_hvf::simulation::wfi_waits(true);
-                        run::on::<backend_hvf::Hvf>(arguments, files)
+                        run::on::<backend_hvf::Hvf>(arguments, files, guest)
                     }
                 }
             } else {
-                run::on::<native::Native>(arguments, files)
+                run::on::<native::Native>(arguments, files, guest)
             }
         }
     }

@@ -14,6 +14,28 @@ pub(crate) enum ExitCode {
     Failed = 125,
 }
 
+/// A code to exit with, that can be told to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Code(pub(crate) u8);
+
+impl Code {
+    pub(crate) const SUCCESS: Self = Self(0);
+    /// The guest was ended by another process: as a shell has it of a process that SIGKILL ended.
+    pub(crate) const KILLED: Self = Self(128 + 9);
+}
+
+impl From<ExitCode> for Code {
+    fn from(code: ExitCode) -> Self {
+        Self(code as u8)
+    }
+}
+
+impl From<Code> for std::process::ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code.0)
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

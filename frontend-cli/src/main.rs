@@ -1,20 +1,30 @@
 //! The `hv` command.
 
+#[expect(dead_code, reason = "guests of images come next")]
+mod agent;
 mod args;
 mod backend;
+mod background;
+mod commands;
 mod config;
 mod console;
 mod doctor;
 mod escape;
 mod exit_code;
+mod folders;
+mod guests;
 mod host_files;
 mod host_memory;
+#[cfg_attr(not(test), expect(dead_code, reason = "guests of images come next"))]
+mod initramfs;
 mod input;
 #[cfg(target_os = "macos")]
 mod macos;
+mod manifest;
 mod message;
 mod run;
 mod signals;
+mod table;
 mod terminal;
 
 use std::process::ExitCode as Code;
@@ -25,18 +35,28 @@ use args::{Arguments, Command};
 use exit_code::ExitCode;
 
 fn main() -> Code {
-    let arguments = match Arguments::try_parse() {
+    let words = match manifest::complete(std::env::args_os().collect()) {
+        Ok(words) => words,
+        Err(error) => {
+            message::line(&error);
+            return ExitCode::Usage.into();
+        }
+    };
+    let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
     message::start_log(arguments.verbose);
-    match arguments.command {
-        Command::Run(run) => run::run(&run).unwrap_or_else(|error| {
-            message::error(&error, arguments.verbose);
-            ExitCode::Failed.into()
-        }),
-        Command::Doctor => doctor::doctor(),
-    }
+    let ended = match &arguments.command {
+        Command::Run(run) => run::run(run),
+        Command::Doctor => return doctor::doctor(),
+        command => commands::obey(command),
+    };
+    let code = ended.unwrap_or_else(|error| {
+        message::error(&error, arguments.verbose);
+        ExitCode::Failed.into()
+    });
+    code.into()
 }
 
 /// Help and version are asked for; all else is an error.

@@ -2,14 +2,19 @@
 
 mod assembly;
 mod keyboard;
+mod remote;
+mod tee;
 
 use std::{
-    process::ExitCode as Code,
-    sync::mpsc::{self, Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use hv_control::{ConsoleTap, State};
 use hv_core::{
     chardev::{ConsoleMerge, Output, TerminalSize},
     hypervisor::{Hypervisor, Vm},
@@ -20,16 +25,17 @@ use hv_core::{
 
 use crate::{
     args::{OnReboot, RunArguments},
-    backend,
+    backend, background,
     config::{self, Files},
-    exit_code::ExitCode,
+    exit_code::{Code, ExitCode},
+    guests::{self, Registration},
     message,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
 };
 
 /// What the person or process in front of `hv` wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Order {
     /// Press the power button, or end the guest if that was done before; the signal that asked.
     Stop(i32),
@@ -37,6 +43,19 @@ enum Order {
     Leave,
     /// The terminal may have another size.
     Resize,
+    /// What another process asks.
+    Remote(remote::Request),
+}
+
+impl Order {
+    /// Whoever gives it does not wait for the guest any more.
+    fn is_last(&self) -> bool {
+        match self {
+            Self::Stop(_) | Self::Leave => true,
+            Self::Remote(request) => request.order == hv_control::Order::End,
+            Self::Resize => false,
+        }
+    }
 }
 
 /// Sources of the event loop.
@@ -48,22 +67,48 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs a guest until it ends.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
+    if arguments.guest.in_background {
+        background::enter()?;
+    } else if arguments.guest.detach {
+        return background::start();
+    }
+    let mut guest = guests::register(arguments)?;
+    let ended = prepare(arguments, guest.as_mut());
+    if let Some(guest) = guest {
+        guest.end(ended.as_ref().map_or(ExitCode::Failed.into(), |code| *code).0);
+    }
+    ended
+}
+
+fn prepare(arguments: &RunArguments, guest: Option<&mut Registration>) -> anyhow::Result<Code> {
     let files = Files::open(arguments)?;
     config::check_memory(arguments.memory)?;
-    backend::choose(arguments.accel)?.run(arguments, files)
+    backend::choose(arguments.accel)?.run(arguments, files, guest)
 }
 
 /// Runs a guest on the hypervisor `H` until it ends.
 pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     arguments: &RunArguments,
     files: Files,
+    mut guest: Option<&mut Registration>,
 ) -> anyhow::Result<Code> {
     let event_loop = EventLoop::new().context("out of file descriptors; raise `ulimit -n`")?;
-    let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE))?;
+    let log = guest.as_ref().map_or(Ok(None), |guest| guest.open_log())?;
+    let messages = log.as_ref().and_then(|log| log.file().try_clone().ok());
+    let listeners = tee::Listeners { tap: ConsoleTap::new(), log };
+    let tap = listeners.tap.clone();
+    let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE), listeners)?;
     let (send, orders) = mpsc::channel();
     let ring = Ring { send, bell: event_loop.bell(ORDERS) };
+    let remote = remote::Remote::new(&parts, ring.clone(), tap, guest.as_ref().map(|guest| guest.record()));
+    if let Some(guest) = guest.as_mut() {
+        guests::serve(arguments, guest, remote.clone())?;
+    }
+    let awaited = guest
+        .filter(|_| arguments.guest.in_background)
+        .map(|guest| background::Awaited { name: guest.name().to_owned(), log: messages });
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    Session { arguments, parts, event_loop, orders, deadline, asked: false }.run(&ring)
+    Session { arguments, parts, event_loop, orders, remote, awaited, deadline, asked: false }.run(&ring)
 }
 
 /// Passes orders to the session, from any thread.
@@ -88,6 +133,7 @@ struct Parts<V: Vm<Arch: Board>> {
     screen: ConsoleMerge,
     output: Output,
     console: ConsoleHandle,
+    consoles: keyboard::Consoles,
     keyboard: Option<keyboard::Keyboard>,
     /// The name of the console's pseudo-terminal.
     pty: Option<std::path::PathBuf>,
@@ -98,6 +144,9 @@ struct Session<'a, V: Vm<Arch: Board>> {
     parts: Parts<V>,
     event_loop: EventLoop,
     orders: Receiver<Order>,
+    remote: Arc<remote::Remote>,
+    /// Somebody waits for the guest to run.
+    awaited: Option<background::Awaited>,
     /// When `--timeout` is over.
     deadline: Option<Instant>,
     /// The power button was pressed.
@@ -116,13 +165,20 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         self.resize();
 
         self.parts.machine.start()?;
-        let ended = self.serve();
+        self.remote.set_state(State::Running);
+        let ended = self.tell_that_it_runs().and_then(|()| self.serve());
+        self.remote.set_state(State::Ended);
         match ended {
             Ok(_) => self.finish(),
             Err(_) => self.end(),
         }
         tracing::info!("exits: {}", self.parts.machine.exit_counts());
         ended
+    }
+
+    /// Lets whoever started this process in the background go on.
+    fn tell_that_it_runs(&mut self) -> anyhow::Result<()> {
+        self.awaited.take().map_or(Ok(()), background::Awaited::tell)
     }
 
     /// Serves events and orders until the guest has ended; the exit code.
@@ -168,6 +224,11 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Resize => self.resize(),
+                Order::Remote(request) => {
+                    if let Some(code) = self.obey(&request) {
+                        return Ok(Some(code));
+                    }
+                }
                 Order::Leave => {
                     self.end();
                     return Ok(Some(Code::SUCCESS));
@@ -180,7 +241,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                 }
                 Order::Stop(signal) => {
                     self.end();
-                    return Ok(Some(Code::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))));
+                    return Ok(Some(Code(u8::try_from(128 + signal).unwrap_or(u8::MAX))));
                 }
             }
         }
@@ -238,7 +299,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
             if self.parts.output.finish(LAST_WORDS) && taken {
                 return;
             }
-            let told = self.orders.try_iter().any(|order| order != Order::Resize);
+            let told = self.orders.try_iter().any(|order| order.is_last());
             if told || self.time_left() == Some(Duration::ZERO) {
                 message::line("nobody reads what the guest said last; the rest of it is dropped");
                 self.parts.output.close();

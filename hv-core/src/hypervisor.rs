@@ -2,11 +2,13 @@
 
 mod error;
 mod exit;
+mod reclaim;
 mod vcpu;
 mod vm;
 
 pub use error::{Error, Result};
 pub use exit::{Exit, Stop};
+pub use reclaim::{NoReclaimer, Reclaimer};
 pub use vcpu::{Kick, Vcpu};
 pub use vm::{Access, Region, Vm};
 

@@ -3,7 +3,9 @@
 mod bell;
 mod doorbell;
 mod event_loop;
+mod rate;
 
 pub use bell::Bell;
 pub use doorbell::{Doorbell, DoorbellHost, NoDoorbellHost, WatchedDoorbell};
 pub use event_loop::{EventLoop, Ready};
+pub use rate::{Clock, Rate, RateLimiter, RateLimits, TokenBucket};

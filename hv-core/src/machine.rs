@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod core_thread;
 mod exit_counts;
+mod quota;
 
 use std::{
     fmt,
@@ -18,9 +19,10 @@ use self::{
     board::{Board, Furnished, Kit, Parts, PowerButton, Shape},
     control::{Control, Order},
     core_thread::Core,
+    quota::Governor,
 };
 pub use self::{
-    config::{MOST_CPUS, MachineConfig},
+    config::{CpuQuota, MOST_CPUS, MachineConfig},
     control::Event,
     exit_counts::ExitCounts,
 };
@@ -61,6 +63,8 @@ pub struct Machine<V: Vm<Arch: Board>> {
     entry: Arc<Mutex<Option<<V::Arch as Arch>::CpuState>>>,
     counts: Arc<Mutex<ExitCounts>>,
     cores: Vec<JoinHandle<()>>,
+    /// Where the cores have a quota.
+    governor: Option<Governor>,
     state: State,
 }
 
@@ -94,10 +98,13 @@ impl<V: Vm<Arch: Board>> Machine<V> {
         let control = Arc::new(Control::new(bell));
         let Parts { payload, serial, clock, virtio } = parts;
         let shape = Shape { config: config.clone(), ram: plan.ram, slots };
-        let surroundings = Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host() };
+        let surroundings =
+            Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host(), reclaimer: vm.reclaimer() };
         let kit = Kit::new(&shape, vm.irq_chip(), surroundings, control.clone());
         let Furnished { memory, ports, devices, power_button, serial_input } =
             V::Arch::furnish(kit, serial, clock, virtio)?;
+        let bring_out = control.clone();
+        let governor = config.cpu_quota.map(|quota| Governor::start(quota, move || bring_out.bring_out()));
         let mut machine = Self {
             vm: Arc::new(vm),
             ram,
@@ -110,6 +117,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
             entry: Arc::default(),
             counts: Arc::default(),
             cores: Vec::new(),
+            governor: governor.transpose()?,
             state: State::Off,
         };
         machine.make_cores(&Arc::new(memory), &Arc::new(ports))?;
@@ -131,6 +139,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
                 ports: Arc::clone(ports),
                 entry: Arc::clone(&self.entry),
                 counts: Arc::clone(&self.counts),
+                quota: self.governor.as_ref().map(|governor| Arc::clone(&governor.quota)),
             };
             let thread = thread::Builder::new()
                 .name(format!("vcpu{index}"))
@@ -238,6 +247,7 @@ impl<V: Vm<Arch: Board>> Machine<V> {
             // A core's thread has nothing to return, and a panic in it has been printed.
             let _ = core.join();
         }
+        self.governor = None;
         if self.state != State::Paused {
             for device in &self.devices {
                 device.pause();

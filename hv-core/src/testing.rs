@@ -5,12 +5,14 @@ mod chip;
 mod doorbells;
 pub mod driver;
 mod ram;
+mod reclaimer;
 pub(crate) mod rig;
 pub mod scripted;
 
 pub use chip::RecordingChip;
 pub use doorbells::SoftDoorbells;
 pub use ram::ram;
+pub use reclaimer::SoftReclaimer;
 pub use rig::{Rig, TransportKind};
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! A device implements [`VirtioDevice`]: what it is, what it offers, and [`QueueWorker`]s that serve its
 //! virtqueues on threads of their own. Negotiation, transports and interrupts are shared by all devices.
 
+pub mod balloon;
 pub mod block;
 pub mod console;
 pub mod endpoint;
@@ -11,13 +12,17 @@ pub mod mmio;
 pub mod negotiation;
 pub mod pci;
 pub mod queue;
+pub mod vsock;
 pub mod workers;
+
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use endpoint::Endpoint;
 pub use endpoint::Surroundings;
 pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Virtqueue};
 
 use crate::{
+    hypervisor::Reclaimer,
     io::{EventLoop, Ready},
     memory::GuestRam,
 };
@@ -32,6 +37,10 @@ pub enum Kind {
     Console = 3,
     /// 5.4
     Entropy = 4,
+    /// 5.5
+    Balloon = 5,
+    /// 5.10
+    Vsock = 19,
 }
 
 /// How virtio devices are found and driven.
@@ -78,16 +87,23 @@ pub trait VirtioDevice: Send {
 }
 
 /// What a device gets to work with when its driver is ready.
-#[derive(Debug)]
 pub struct Activation {
     /// Guest RAM.
     pub ram: GuestRam,
+    /// Gives of it back to the host what the guest does not need.
+    pub reclaimer: Arc<dyn Reclaimer>,
     /// The features that both sides agreed on, transport bits too.
     pub features: u64,
     /// The virtqueues, in the device's numbering; `None` where the driver enabled none.
     pub queues: Vec<Option<Virtqueue>>,
     /// Tells the driver that the configuration space changed.
     pub config_changed: ConfigInterrupt,
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation").field("features", &self.features).field("queues", &self.queues).finish()
+    }
 }
 
 /// Serves some of a device's virtqueues on a thread of its own.
@@ -115,6 +131,12 @@ pub trait QueueWorker: Send {
     /// # Errors
     /// The driver broke the protocol; it sees `DEVICE_NEEDS_RESET`.
     fn serve(&mut self, ready: Ready, event_loop: &mut EventLoop) -> Result<(), QueueError>;
+
+    /// How long to wait at most before the next [`serve`](Self::serve), though nothing becomes ready (then none is); asked
+    /// after each. Without an answer, as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Numbers below are virtqueues, numbers from here up to 62 a worker's own; 63 is the transport's.

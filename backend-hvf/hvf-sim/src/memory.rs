@@ -14,22 +14,75 @@ use crate::{
 /// hyperlight#1681, 4 KiB only from macOS 26).
 pub(crate) const GRANULE: u64 = 16 << 10;
 
-/// What is mapped: ranges by their start, that never overlap.
+/// What is mapped, and what the processor has: each by its start, without overlap.
 #[derive(Debug)]
 pub(crate) struct Memory {
     tables: Stage2,
+    /// Sizes of what the guest sees.
     ranges: BTreeMap<u64, u64>,
+    /// Host memory that the processor has. It keeps a mapping whole until the guest sees nothing of it any more, since each
+    /// piece costs it: what the guest does not see is not in the tables, so that nobody looks there.
+    backing: BTreeMap<u64, Backing>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Backing {
+    size: u64,
+    /// Address in this process.
+    host: u64,
 }
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self { tables: Stage2::new(), ranges: BTreeMap::new() }
+        Self { tables: Stage2::new(), ranges: BTreeMap::new(), backing: BTreeMap::new() }
     }
 
     /// How much of `start..end` is mapped.
     fn mapped(&self, start: u64, end: u64) -> u64 {
         let before = self.ranges.range(..end);
         before.map(|(base, size)| (base + size).min(end).saturating_sub((*base).max(start))).sum()
+    }
+
+    /// Whether the processor has the host's memory from `host` on at `start..end`.
+    fn is_backed(&self, start: u64, end: u64, host: u64) -> bool {
+        let below = self.backing.range(..=start).next_back();
+        below.is_some_and(|(base, backing)| {
+            end <= base + backing.size && backing.host.wrapping_add(start - base) == host
+        })
+    }
+
+    /// The parts of `start..end` that the processor has.
+    fn backed(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let before = self.backing.range(..end);
+        let parts = before.map(|(base, backing)| (start.max(*base), end.min(base + backing.size)));
+        parts.filter(|(start, end)| start < end).collect()
+    }
+
+    /// The processor has `start..end` no more.
+    fn forget(&mut self, start: u64, end: u64) {
+        let cut: Vec<(u64, Backing)> = self
+            .backing
+            .range(..end)
+            .map(|(base, backing)| (*base, *backing))
+            .filter(|(base, backing)| base + backing.size > start)
+            .collect();
+        for (base, backing) in cut {
+            self.backing.remove(&base);
+            if base < start {
+                self.backing.insert(base, Backing { size: start - base, ..backing });
+            }
+            let after = (base + backing.size).saturating_sub(end);
+            if after > 0 {
+                let host = backing.host.wrapping_add(end - base);
+                self.backing.insert(end, Backing { size: after, host });
+            }
+        }
+    }
+
+    /// Mappings of the processor of which the guest sees nothing.
+    fn unseen(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let before = self.backing.range(..end).map(|(base, backing)| (*base, base + backing.size));
+        before.filter(|(base, last)| *last > start && self.mapped(*base, *last) == 0).collect()
     }
 
     /// Takes `start..end` out of the ranges.
@@ -85,8 +138,15 @@ pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, fl
     if memory.mapped(address, end) != 0 {
         return Err(Error::BadArgument);
     }
-    // SAFETY: as the caller says.
-    unsafe { turn.map(address, host, size) }?;
+    if !memory.is_backed(address, end, host.addr() as u64) {
+        for (start, end) in memory.backed(address, end) {
+            turn.unmap(start, end - start)?;
+            memory.forget(start, end);
+        }
+        // SAFETY: as the caller says.
+        unsafe { turn.map(address, host, size) }?;
+        memory.backing.insert(address, Backing { size, host: host.addr() as u64 });
+    }
     memory.tables.set(turn.tables(), TABLES, address, size, Some(rights))?;
     memory.ranges.insert(address, size);
     turn.flush_translations();
@@ -102,8 +162,11 @@ pub(crate) fn unmap(vm: &Vm, address: u64, size: u64) -> Result<()> {
         return Err(Error::BadArgument);
     }
     memory.tables.set(turn.tables(), TABLES, address, size, None)?;
-    turn.unmap(address, size)?;
     memory.remove(address, end);
+    for (start, end) in memory.unseen(address, end) {
+        turn.unmap(start, end - start)?;
+        memory.forget(start, end);
+    }
     turn.flush_translations();
     Ok(())
 }
@@ -125,6 +188,23 @@ pub(crate) fn protect(vm: &Vm, address: u64, size: u64, flags: u64) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_processor_keeps_a_mapping_until_nothing_of_it_is_seen() {
+        let mut memory = Memory::new();
+        memory.ranges.insert(0x1000, 0x4000);
+        memory.backing.insert(0x1000, Backing { size: 0x4000, host: 0x7000 });
+        memory.remove(0x2000, 0x3000);
+        assert_eq!(memory.unseen(0x2000, 0x3000), []);
+        assert!(memory.is_backed(0x2000, 0x3000, 0x8000), "the same memory again");
+        assert!(!memory.is_backed(0x2000, 0x3000, 0x9000), "other memory");
+        assert!(!memory.is_backed(0x4000, 0x6000, 0xa000), "beyond it");
+        assert_eq!(memory.backed(0x2000, 0x9000), [(0x2000, 0x5000)]);
+        memory.forget(0x2000, 0x3000);
+        assert!(memory.is_backed(0x1000, 0x2000, 0x7000) && memory.is_backed(0x3000, 0x5000, 0x9000));
+        memory.remove(0x3000, 0x5000);
+        assert_eq!(memory.unseen(0x3000, 0x5000), [(0x3000, 0x5000)]);
+    }
 
     #[test]
     fn ranges_are_cut() {

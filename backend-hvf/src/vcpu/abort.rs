@@ -28,6 +28,9 @@ impl HvfVcpu {
         virtual_address: u64,
         address: u64,
     ) -> Result<Next> {
+        if self.is_passing(abort.fault, address) {
+            return Ok(Next::Run);
+        }
         match self.answer(abort, address)? {
             Answer::Access(access) => {
                 self.access = Some(access);
@@ -42,6 +45,12 @@ impl HvfVcpu {
             }
         }
         Ok(Next::Run)
+    }
+
+    /// Whether the abort comes from a page that was being given back to the host: it is there again, and the guest does
+    /// the same once more.
+    pub(super) fn is_passing(&self, fault: Fault, address: u64) -> bool {
+        matches!(fault, Fault::Translation(_)) && self.shared.mappings.holds(address)
     }
 
     fn answer(&self, abort: &DataAbort, address: u64) -> Result<Answer> {

@@ -10,20 +10,25 @@ use hv_core::{
     },
     chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
     hypervisor::{ArchOf, Hypervisor, Vm},
-    io::Bell,
+    io::{Bell, Rate, RateLimiter, RateLimits},
     machine::{
         Machine, MachineConfig,
         board::{self, Board},
     },
     virtio::{
         self,
+        balloon::Balloon,
         block::Block,
         console::{Console, HostPort},
         entropy::Entropy,
     },
 };
 
-use super::{Parts, keyboard::Keyboard};
+use super::{
+    Parts,
+    keyboard::{Consoles, Keyboard},
+    tee::Listeners,
+};
 use crate::{
     args::{self, RunArguments},
     config::Files,
@@ -33,23 +38,30 @@ use crate::{
 /// Slots of the machine type `hv-1`.
 const CONSOLE_SLOT: u8 = 1;
 const ENTROPY_SLOT: u8 = 2;
+const BALLOON_SLOT: u8 = 4;
 const FIRST_DISK_SLOT: u8 = 16;
 
 /// The most queues that a disk has unless the command line says another number.
 const DISK_QUEUES: u16 = 4;
 
-/// Builds the machine on `hypervisor`; `bell` rings at its events.
+/// Builds the machine on `hypervisor`; `bell` rings at its events, `listeners` hear what the guest shows.
 pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     hypervisor: &H,
     arguments: &RunArguments,
     files: Files,
     bell: Bell,
+    listeners: Listeners,
 ) -> anyhow::Result<Parts<H::Vm>> {
     let transport = match arguments.transport {
         args::Transport::Pci => virtio::Transport::Pci,
         args::Transport::Mmio => virtio::Transport::Mmio,
     };
-    let config = MachineConfig { cpus: arguments.cpus, memory: arguments.memory, transport };
+    let config = MachineConfig {
+        cpus: arguments.cpus,
+        memory: arguments.memory,
+        transport,
+        cpu_quota: arguments.cpu_quota,
+    };
     let kernel = PayloadFile::kernel(files.kernel, arguments.kernel.clone());
     let append = arguments.append.as_deref().unwrap_or_default();
     let driver = console_driver(&kernel, transport);
@@ -61,10 +73,10 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
             .map(|file| PayloadFile::initrd(file, arguments.initrd.clone().unwrap_or_default())),
     };
 
-    let Ends { output, input, pty } = console::open(&arguments.console)?;
-    let is_terminal = arguments.console == args::Console::Stdio
+    let Ends { output, input, pty } = console::open(arguments.console())?;
+    let is_terminal = *arguments.console() == args::Console::Stdio
         && input.as_ref().is_some_and(|input| rustix::termios::isatty(input.as_fd()));
-    let output = Output::start(output).context("cannot start a thread for the console")?;
+    let output = Output::start(listeners.beside(output)).context("cannot start a thread for the console")?;
     let screen = ConsoleMerge::new(output.clone());
     let typed = Input::new();
     let terminal = HostPort {
@@ -80,20 +92,27 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         (CONSOLE_SLOT, Box::new(console)),
         (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
     ];
+    if arguments.balloon {
+        // Free pages come without a word from here.
+        let (balloon, _) = Balloon::new("balloon0");
+        devices.push((BALLOON_SLOT, Box::new(balloon)));
+    }
     let most = u16::try_from(arguments.cpus).unwrap_or(u16::MAX).min(DISK_QUEUES);
     for (number, (disk, asked)) in (0_u8..).zip(files.disks.into_iter().zip(&arguments.disk)) {
         let serial = asked.serial.as_deref().unwrap_or_default();
         let queues = asked.queues.map_or(most, std::num::NonZero::get);
         let block = Block::new(format!("disk{number}"), serial, Arc::new(disk), queues);
+        let block = match limits(asked) {
+            RateLimits { bytes: None, operations: None } => block,
+            limits => block.limited(Arc::new(RateLimiter::new(limits))),
+        };
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
 
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
     let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
     let machine = Machine::assemble(hypervisor, &config, parts, bell)?;
-    let keyboard = input.map(|source| Keyboard {
-        source,
-        is_terminal,
+    let consoles = Consoles {
         serial: machine.serial_input().clone(),
         console: typed,
         known: match driver {
@@ -103,8 +122,14 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
             ConsoleDriver::Unknown => None,
         },
         screen: screen.clone(),
-    });
-    Ok(Parts { machine, screen, output, console: handle, keyboard, pty })
+    };
+    let keyboard = input.map(|source| Keyboard { source, is_terminal, guest: consoles.clone() });
+    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty })
+}
+
+/// What may pass through a disk.
+fn limits(disk: &args::Disk) -> RateLimits {
+    RateLimits { bytes: disk.bandwidth.map(Rate::of), operations: disk.iops.map(Rate::of) }
 }
 
 /// The kernel's command line: words that choose its console, unless `append` does, and `append`.

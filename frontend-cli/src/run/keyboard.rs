@@ -19,6 +19,12 @@ pub(super) struct Keyboard {
     pub(super) source: OwnedFd,
     /// A person types: keys may be for `hv`, and none is a signal.
     pub(super) is_terminal: bool,
+    pub(super) guest: Consoles,
+}
+
+/// The input of both consoles as one.
+#[derive(Clone)]
+pub(super) struct Consoles {
     pub(super) serial: UartInput,
     pub(super) console: Input,
     /// The console that the guest was told to use.
@@ -26,22 +32,12 @@ pub(super) struct Keyboard {
     pub(super) screen: ConsoleMerge,
 }
 
-/// The consoles as one.
-struct Consoles {
-    serial: UartInput,
-    console: Input,
-    known: Option<Port>,
-    screen: ConsoleMerge,
-}
-
 impl Keyboard {
     /// Carries until the source ends, on a thread of its own that ends with the process.
     pub(super) fn start(self, ring: Ring, output: Output) -> io::Result<()> {
-        let guest =
-            Consoles { serial: self.serial, console: self.console, known: self.known, screen: self.screen };
         let carry = move || {
             let ended = if self.is_terminal {
-                input::carry_keys(&self.source, &guest, |key| match key {
+                input::carry_keys(&self.source, &self.guest, |key| match key {
                     Key::Leave => {
                         output.close();
                         ring.order(Order::Leave);
@@ -50,7 +46,7 @@ impl Keyboard {
                     Key::Guest(_) | Key::Nothing => {}
                 })
             } else {
-                input::carry(&self.source, &guest)
+                input::carry(&self.source, &self.guest)
             };
             if let Err(error) = ended {
                 message::line(&format!("the console's input ended: {error}"));

@@ -5,28 +5,27 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{LocalModes, tcgetattr},
-};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     child::{FAILED, hv, refusal},
     harness::{Case, Outcome},
+    terminal::Terminal,
 };
 
 pub(crate) const CASES: &[Case] = &[
     ("a_guest_that_powers_off_is_success", || with_kvm(power_off)),
     ("a_guest_that_crashes_is_123", || with_kvm(crash)),
     ("a_guest_that_takes_too_long_is_124", || with_kvm(timeout)),
+    ("a_quota_holds_what_a_busy_guest_uses", || with_kvm(quota)),
+    ("shares_of_a_host_do_not_keep_a_guest_from_running", || with_kvm(shares)),
     ("a_reboot_is_a_new_start_or_the_end", || with_kvm(reboot)),
     ("piped_bytes_reach_the_guest_unchanged", || with_kvm(piped)),
     ("a_reader_that_sleeps_holds_nothing_up_beyond_the_timeout", || with_kvm(unread)),
@@ -38,27 +37,28 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// So long a child may take that is not broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the guests are loaded and entered.
 const ENTRY: u64 = 1 << 20;
 const HEADERS: u64 = 64 + 56;
 
 /// Opens COM1 (DTR, RTS) and shows `>`.
-const GREET: &[u8] = b"\x66\xba\xfc\x03\xb0\x03\xee\x66\xba\xf8\x03\xb0\x3e\xee";
+pub(crate) const GREET: &[u8] = b"\x66\xba\xfc\x03\xb0\x03\xee\x66\xba\xf8\x03\xb0\x3e\xee";
 /// Enters S5 through PM1 control (0x604), then spins.
-const POWER_OFF: &[u8] = b"\x66\xba\x04\x06\x66\xb8\x01\x34\x66\xef\xeb\xfe";
+pub(crate) const POWER_OFF: &[u8] = b"\x66\xba\x04\x06\x66\xb8\x01\x34\x66\xef\xeb\xfe";
 /// Says `x` on COM1 so often that a pipe overflows, and the guest still need not wait.
 const TALK: &[u8] = b"\xb9\xa0\x86\x01\x00\x66\xba\xf8\x03\xb0\x78\xee\xff\xc9\x75\xfb";
-const SPIN: &[u8] = b"\xeb\xfe";
+pub(crate) const SPIN: &[u8] = b"\xeb\xfe";
 /// An undefined instruction, without anyone to handle it: a triple fault.
-const CRASH: &[u8] = b"\x0f\x0b";
+pub(crate) const CRASH: &[u8] = b"\x0f\x0b";
 /// Sends back each byte of COM1 until `q`, which goes on after this.
-const ECHO: &[u8] = b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7\x66\xba\xf8\x03\xec\x3c\x71\x74\x03\xee\xeb\xeb";
+pub(crate) const ECHO: &[u8] =
+    b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xf7\x66\xba\xf8\x03\xec\x3c\x71\x74\x03\xee\xeb\xeb";
 /// Goes on after this if byte 0x40 of the CMOS RAM, which a reset keeps, is set; else sets it and resets by the i8042.
 const RESET_ONCE: &[u8] = b"\xb0\x40\xe6\x70\xe4\x71\x84\xc0\x75\x0a\xb0\x01\xe6\x71\xb0\xfe\xe6\x64\xeb\xfe";
 
-fn with_kvm(case: fn(&Path)) -> Outcome {
+pub(crate) fn with_kvm(case: fn(&Path)) -> Outcome {
     if let Err(error) = OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         return Outcome::Skipped(format!("/dev/kvm: {error}"));
     }
@@ -68,7 +68,7 @@ fn with_kvm(case: fn(&Path)) -> Outcome {
 }
 
 /// An ELF file of one segment with these instructions.
-fn kernel(folder: &Path, code: &[&[u8]], memory_size: u64) -> PathBuf {
+pub(crate) fn kernel(folder: &Path, code: &[&[u8]], memory_size: u64) -> PathBuf {
     let code = code.concat();
     let size = HEADERS + code.len() as u64;
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
@@ -112,6 +112,49 @@ fn timeout(folder: &Path) {
     check(&run(folder, &[GREET, SPIN], &["--timeout", "700ms"]).output().unwrap(), 124, ">");
 }
 
+/// The margin is wide: the bound is twice the quota, and a guest without one uses four times as much.
+fn quota(folder: &Path) {
+    let words = ["--cpus", "2", "--cpu-quota", "0.25", "--timeout", "60s"];
+    let mut child = run(folder, &[GREET, SPIN], &words).spawn().unwrap();
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let (before, start) = (processor_time(&child), Instant::now());
+    thread::sleep(Duration::from_secs(2));
+    let used = processor_time(&child) - before;
+    let most = start.elapsed() / 2;
+    assert!(used <= most, "{used:?} of processor time, and at most {most:?} was expected");
+    assert!(!used.is_zero(), "it runs");
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    child.wait().unwrap();
+}
+
+/// Processor time that a child has used, that of its guest too.
+fn processor_time(child: &Child) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    // Behind the name, which ends with the last parenthesis: field 3 on; utime and stime are fields 14 and 15.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+fn shares(folder: &Path) {
+    fs::write(folder.join("disk"), [0; 4096]).unwrap();
+    let disk = format!("{},iops=10,bw=1M", folder.join("disk").display());
+    for transport in ["pci", "mmio"] {
+        let words = [
+            "--balloon",
+            "--cpu-quota",
+            "50%",
+            "--disk",
+            &disk,
+            "--transport",
+            transport,
+            "--timeout",
+            "60s",
+        ];
+        check(&run(folder, &[GREET, POWER_OFF], &words).output().unwrap(), 0, ">");
+    }
+}
+
 fn reboot(folder: &Path) {
     let code = [GREET, RESET_ONCE, POWER_OFF];
     // The console ends the line that the reset cut off.
@@ -147,7 +190,7 @@ fn deserted(folder: &Path) {
 }
 
 /// Waits for the child's end, but not for ever.
-fn wait(child: &mut Child) -> ExitStatus {
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -180,7 +223,7 @@ fn send_until_ended(child: &mut Child) {
 
 fn keys(folder: &Path) {
     let terminal = Terminal::open();
-    let mut child = terminal.run(folder, &[GREET, ECHO, POWER_OFF]);
+    let mut child = terminal.start(run(folder, &[GREET, ECHO, POWER_OFF], &[]));
     terminal.wait_for(">");
     assert!(terminal.is_raw());
     terminal.type_in(b"abc\x03\x01\x01");
@@ -191,7 +234,7 @@ fn keys(folder: &Path) {
     terminal.type_in(b"\x01x");
     child.wait().unwrap();
     assert!(!terminal.is_raw());
-    let mut child = terminal.run(folder, &[GREET, ECHO, POWER_OFF]);
+    let mut child = terminal.start(run(folder, &[GREET, ECHO, POWER_OFF], &[]));
     terminal.wait_for(">");
     terminal.type_in(b"q");
     assert!(child.wait().unwrap().success());
@@ -200,7 +243,7 @@ fn keys(folder: &Path) {
 
 fn signals_on_a_terminal(folder: &Path) {
     let terminal = Terminal::open();
-    let mut child = terminal.run(folder, &[GREET, SPIN]);
+    let mut child = terminal.start(run(folder, &[GREET, SPIN], &[]));
     terminal.wait_for(">");
     assert!(terminal.is_raw());
     send_until_ended(&mut child);
@@ -223,50 +266,4 @@ fn wrong_kernels(folder: &Path) {
     refused(&["--kernel", "kernel", "--append", &"x".repeat(2100)], &["command line", "2047", "--append"]);
     kernel(folder, &[SPIN], 100 << 20);
     refused(&["--kernel", "kernel", "--memory", "64M"], &["64 MiB", "--memory"]);
-}
-
-/// A pseudo-terminal with a person at it.
-struct Terminal {
-    host: rustix::fd::OwnedFd,
-    guest: fs::File,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let host = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC).unwrap();
-        grantpt(&host).unwrap();
-        unlockpt(&host).unwrap();
-        let name = ptsname(&host, Vec::new()).unwrap().into_string().unwrap();
-        Self { host, guest: OpenOptions::new().read(true).write(true).open(name).unwrap() }
-    }
-
-    fn far(&self) -> fs::File {
-        self.guest.try_clone().unwrap()
-    }
-
-    fn run(&self, folder: &Path, code: &[&[u8]]) -> Child {
-        run(folder, code, &[]).stdin(self.far()).stdout(self.far()).stderr(self.far()).spawn().unwrap()
-    }
-
-    fn type_in(&self, keys: &[u8]) {
-        rustix::io::write(&self.host, keys).unwrap();
-    }
-
-    /// Reads what is shown until it holds `text`.
-    fn wait_for(&self, text: &str) {
-        let (mut shown, mut buffer) = (Vec::new(), [0; 256]);
-        while !String::from_utf8_lossy(&shown).contains(text) {
-            let timeout = PATIENCE.try_into().unwrap();
-            let mut ready = [rustix::event::PollFd::new(&self.host, rustix::event::PollFlags::IN)];
-            let count = rustix::event::poll(&mut ready, Some(&timeout)).unwrap();
-            assert_ne!(count, 0, "{text:?} is not shown, but {:?}", String::from_utf8_lossy(&shown));
-            let count = rustix::io::read(&self.host, &mut buffer).unwrap();
-            shown.extend(&buffer[..count]);
-        }
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(&self.host).unwrap().local_modes.contains(LocalModes::ICANON)
-    }
 }

@@ -5,9 +5,12 @@
 mod bad_input;
 mod child;
 mod guest;
+mod guests;
 mod harness;
+mod manifest;
+mod terminal;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    harness::run(&[words::CASES, bad_input::CASES, guest::CASES].concat())
+    harness::run(&[words::CASES, bad_input::CASES, guest::CASES, guests::CASES, manifest::CASES].concat())
 }

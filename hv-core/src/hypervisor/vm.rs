@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Result, Vcpu};
+use super::{Reclaimer, Result, Vcpu};
 use crate::{arch::Arch, io::DoorbellHost, irq::IrqChip};
 
 /// A piece of guest RAM, mapped in this process.
@@ -60,4 +60,7 @@ pub trait Vm: Send + Sync + 'static {
 
     /// Who watches doorbells in the host's kernel, if it can.
     fn doorbell_host(&self) -> Arc<dyn DoorbellHost>;
+
+    /// What gives the guest's unused RAM back to the host.
+    fn reclaimer(&self) -> Arc<dyn Reclaimer>;
 }

@@ -5,6 +5,7 @@ use std::{
     fmt,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 use crate::{devices::PowerEvents, hypervisor::Kick, io::Bell};
@@ -117,6 +118,19 @@ impl<K: Kick> Control<K> {
         }
         *seen = inner.epoch;
         inner.order
+    }
+
+    /// A core that carries out the order of epoch `seen` stays out of the guest for so long, or until there is another.
+    pub(super) fn rest(&self, seen: u64, time: Duration) {
+        let rested = self.changed.wait_timeout_while(self.lock(), time, |inner| inner.epoch == seen);
+        drop(rested.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Brings all cores out of the guest for a moment; their order stays as it is.
+    pub(super) fn bring_out(&self) {
+        for kick in &self.lock().kicks {
+            kick.kick();
+        }
     }
 
     /// A core has carried out the order of epoch `seen`.

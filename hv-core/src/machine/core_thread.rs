@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use super::{
     control::{Control, Event, Order},
     exit_counts::ExitCounts,
+    quota::{Meter, Quota},
 };
 use crate::{
     arch::Arch,
@@ -27,6 +28,7 @@ pub(super) struct Core<V: Vm> {
     /// The first register state of the boot core; the others start as the architecture has them at power-on.
     pub(super) entry: Arc<Mutex<Option<CpuStateOf<V>>>>,
     pub(super) counts: Arc<Mutex<ExitCounts>>,
+    pub(super) quota: Option<Arc<Quota>>,
 }
 
 impl<V: Vm> Core<V> {
@@ -45,9 +47,15 @@ impl<V: Vm> Core<V> {
         drop(made);
 
         let mut seen = 0;
+        let mut meter = self.quota.clone().map(Meter::new);
         loop {
             match self.control.await_order(&mut seen) {
                 Order::Run => {
+                    let rest = |meter: &mut Meter| meter.rest(|time| self.control.rest(seen, time));
+                    if meter.as_mut().is_some_and(rest) {
+                        continue;
+                    }
+                    let _running = meter.as_ref().map(Meter::enter);
                     if let Some(event) = self.run(&mut vcpu) {
                         self.control.report(event);
                     }

@@ -6,6 +6,7 @@ mod failures;
 mod layout;
 mod limits;
 mod pauses;
+mod quotas;
 mod races;
 mod resets;
 
@@ -154,7 +155,7 @@ fn gsi(slot: u8) -> u32 {
 }
 
 fn config(transport: Transport, cpus: u32) -> MachineConfig {
-    MachineConfig { cpus, memory: 64 * MIB, transport }
+    MachineConfig { cpus, memory: 64 * MIB, transport, cpu_quota: None }
 }
 
 fn parts(serial: impl io::Write + Send + 'static, virtio: VirtioDevices) -> Parts {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    RecordingChip, SoftDoorbells,
+    RecordingChip, SoftDoorbells, SoftReclaimer,
     driver::{Driver, Interrupts, MmioRegisters, PciRegisters, Registers},
     ram,
 };
@@ -43,6 +43,8 @@ pub struct Rig {
     pub chip: Arc<RecordingChip>,
     /// Who watches its doorbells.
     pub doorbells: SoftDoorbells,
+    /// What was given back to the host, in granules of 16 KiB.
+    pub reclaimer: SoftReclaimer,
     /// Guest RAM: 64 MiB at 0 and 1 MiB at 4 GiB.
     pub ram: GuestRam,
 }
@@ -54,6 +56,8 @@ const ECAM: u64 = 0xe000_0000;
 const SLOT: u8 = 3;
 /// Interrupt line of a rig's device.
 const GSI: u32 = 17;
+/// The host's page: larger than the balloon's, so that devices must cope with both.
+const GRANULE: u64 = 16 << 10;
 /// Where the driver's memory begins.
 const HEAP: u64 = 1 << 20;
 
@@ -75,7 +79,9 @@ impl Rig {
             TransportKind::MmioWatched | TransportKind::PciMsix => Arc::new(doorbells.clone()),
             TransportKind::Mmio | TransportKind::PciLine => Arc::new(NoDoorbellHost),
         };
-        let surroundings = Surroundings { ram: ram.clone(), doorbells: host };
+        let reclaimer = SoftReclaimer::new(ram.clone(), GRANULE);
+        let surroundings =
+            Surroundings { ram: ram.clone(), doorbells: host, reclaimer: Arc::new(reclaimer.clone()) };
         let line = IrqLine::new(chip.clone(), GSI);
         let mut bus = Bus::default();
         let device: Arc<dyn Device> = match kind {
@@ -92,7 +98,7 @@ impl Rig {
         let bus = Arc::new(bus);
         let registers = registers(kind, &bus, &doorbells, &chip);
         let driver = Driver::new(registers, ram.clone(), HEAP);
-        Self { kind, driver, device, bus, chip, doorbells, ram }
+        Self { kind, driver, device, bus, chip, doorbells, reclaimer, ram }
     }
 
     /// Finds the device again, after the machine's reset.

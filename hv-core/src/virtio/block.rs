@@ -21,7 +21,7 @@ use self::{
     worker::Worker,
 };
 use super::{Activation, Kind, QueueWorker, VirtioDevice};
-use crate::block::BlockBackend;
+use crate::{block::BlockBackend, io::RateLimiter};
 
 /// Size of each request queue.
 const QUEUE_SIZE: u16 = 256;
@@ -36,6 +36,7 @@ pub struct Block {
     disk: Arc<dyn BlockBackend>,
     queue_sizes: Vec<u16>,
     config: [u8; CONFIG_LEN],
+    limiter: Option<Arc<RateLimiter>>,
 }
 
 impl Block {
@@ -54,7 +55,16 @@ impl Block {
             disk,
             queue_sizes: vec![QUEUE_SIZE; usize::from(queues)],
             config,
+            limiter: None,
         }
+    }
+
+    /// Keeps all queues together to what `limiter` lets pass: reads, writes, discards and zeroing, each an operation. What
+    /// is durable is the guest's own: a flush costs nothing.
+    #[must_use]
+    pub fn limited(mut self, limiter: Arc<RateLimiter>) -> Self {
+        self.limiter = Some(limiter);
+        self
     }
 }
 
@@ -108,9 +118,19 @@ impl VirtioDevice for Block {
             .map(|queue| {
                 let disk = Arc::clone(&self.disk);
                 let worker = Worker::new(self.name.clone(), self.serial, disk, queue, limits, write_through);
+                let worker = match &self.limiter {
+                    Some(limiter) => worker.limited(Arc::clone(limiter)),
+                    None => worker,
+                };
                 Box::new(worker) as Box<dyn QueueWorker>
             })
             .collect())
+    }
+
+    fn reset(&mut self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.forgive();
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     workers::{Bells, Workers},
 };
 use crate::{
+    hypervisor::Reclaimer,
     io::{Doorbell, DoorbellHost},
     memory::GuestRam,
 };
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub ram: GuestRam,
     /// Watches doorbells, if it can.
     pub doorbells: Arc<dyn DoorbellHost>,
+    /// Takes RAM back that the guest does not need.
+    pub reclaimer: Arc<dyn Reclaimer>,
 }
 
 /// Where the doorbell of a virtqueue is at this moment, if the guest can reach it.
@@ -125,6 +128,7 @@ impl Endpoint {
         });
         let activation = Activation {
             ram: Arc::clone(ram),
+            reclaimer: Arc::clone(&self.surroundings.reclaimer),
             features: state.negotiation.features(),
             queues: queues.collect::<Result<_, _>>()?,
             config_changed: ConfigInterrupt::new(Arc::clone(&sink)),

@@ -91,8 +91,8 @@ impl Pci {
 fn identity(kind: Kind) -> Identity {
     let class = match kind {
         Kind::Block => 0x01_80_00,
-        Kind::Console => 0x07_80_00,
-        Kind::Entropy => 0xff_00_00,
+        Kind::Console | Kind::Vsock => 0x07_80_00,
+        Kind::Entropy | Kind::Balloon => 0xff_00_00,
     };
     Identity {
         vendor: VENDOR,

@@ -154,11 +154,13 @@ impl Post {
 fn serve(worker: &mut dyn QueueWorker, event_loop: &mut EventLoop, all: Ready) -> anyhow::Result<()> {
     worker.start(event_loop)?;
     let mut ready = all;
+    let mut patience = None;
     while !ready.contains(STOP) {
-        if !ready.is_empty() {
+        if !ready.is_empty() || patience.is_some() {
             worker.serve(ready, event_loop)?;
         }
-        ready = event_loop.turn(None)?;
+        patience = worker.patience();
+        ready = event_loop.turn(patience)?;
     }
     Ok(())
 }

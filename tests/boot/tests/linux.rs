@@ -6,11 +6,11 @@ use std::{
     path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use hv_boot_tests::{Disk, Guest, Host, Kernel, machine, pattern};
+use hv_boot_tests::{Disk, Guest, Host, Kernel, PATIENCE, machine, pattern};
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::Signal;
 
@@ -62,6 +62,7 @@ const COMMON: &[(&str, Test)] = &[
     ("no_kernel_line_is_shown_twice", no_kernel_line_is_shown_twice),
     ("console_of_one_mebibyte_is_whole_and_cheap", console_of_one_mebibyte_is_whole_and_cheap),
     ("typed_text_reaches_the_guest", typed_text_reaches_the_guest),
+    ("free_memory_goes_back_to_the_host", free_memory_goes_back_to_the_host),
     ("the_machine_is_as_written_down", the_machine_is_as_written_down),
 ];
 
@@ -471,6 +472,38 @@ fn typed_text_reaches_the_guest(place: Place) -> Result<()> {
     let ended = guest.wait()?.code(0)?;
     ensure!(ended.stdout.contains("heard a word"), "the guest heard nothing:\n{}", ended.stdout);
     Ok(())
+}
+
+/// Of 512 MiB that the guest used and freed, at least 450 come back, and nobody asks for them.
+fn free_memory_goes_back_to_the_host(place: Place) -> Result<()> {
+    const USED: u64 = 512 << 20;
+    const BACK: u64 = 450 << 20;
+    let modules = "virtio_pci virtio_balloon";
+    let mut arguments = boot_words(&Kernel::named(place.new)?, fast(place), modules, "free")?;
+    arguments.extend(words("--memory 1G --balloon"));
+    let mut guest = Guest::start(place.host, arguments, None)?;
+    guest.wait_for("memory is used")?;
+    let used = resident(guest.pid())?;
+    ensure!(used >= USED, "hv has {used} bytes of memory while its guest uses {USED}");
+    guest.type_text("\n")?;
+    guest.wait_for("memory is free")?;
+    let start = Instant::now();
+    loop {
+        let back = used.saturating_sub(resident(guest.pid())?);
+        if back >= BACK {
+            eprintln!("{} MiB came back within {:.1} s", back >> 20, start.elapsed().as_secs_f64());
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "only {} MiB came back", back >> 20);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Bytes of the process that are in memory.
+fn resident(pid: u32) -> Result<u64> {
+    let statm = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("statm"))?;
+    let pages: u64 = statm.split(' ').nth(1).context("statm has a second field")?.parse()?;
+    Ok(pages * rustix::param::page_size() as u64)
 }
 
 fn idle_guest_wakes_nothing(place: Place) -> Result<()> {

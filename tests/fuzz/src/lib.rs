@@ -16,8 +16,10 @@
 //! | [`i8042`] | register accesses | a reset only if asked for; reading empties the buffer |
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
+//! | [`balloon`] | page numbers, free ranges, statistics, stores to the configuration | only pages that were given lose their content, reported ones only without poison; the host gets no more than there was |
 //! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
+//! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
 //! | [`arm64_image`] | changed kernels, packed or not | only the kernel's room, device tree and initial RAM disk are written; refusals are one line |
@@ -26,20 +28,38 @@
 //! | [`psci`] | PSCI calls of several cores | a core starts only when it is off; no call changes another core; codes are the interface's |
 //! | [`syndrome`] | syndromes of aborts, answers | one step, one register, PC moves on; exceptions go to the vectors |
 //! | [`instruction`] | A64 words, registers, answers | bounded steps in one page; only loaded registers and the base change |
+//! | [`debian_package`], [`rpm_package`] | packages, whole or what is inside | contents are as long as said; names are bounded; the same files each time |
+//! | [`kernel_image`] | a kernel's first bytes | a release that is told is safe as a name |
+//! | [`kernel_lists`] | `modules.builtin`, `modules.alias`, configurations | modules are named as the kernel does; no pattern is an alias |
+//! | [`module_info`] | modules, their `.modinfo` | names are as the kernel has them, and bounded |
+//! | [`control`] | what a client says on a control socket | lines are bounded and whole; what is understood reads back the same; refusals are one line |
+//! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
+//! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
+//! | [`boot_config`] | the agent's configuration | it means the same when written again; refusals are one line |
+//! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
+//! | [`content_range`] | `Content-Range` headers | the range lies within the total |
+//! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
 //! `HV_FUZZ_ROUNDS` says how many. `ci/fuzz TARGET SECONDS` searches by coverage, with the same functions.
 
 mod acpi_power;
+mod agent_protocol;
 mod arm64_image;
+mod balloon;
+mod auth_file;
 mod block_request;
 mod bzimage;
+mod challenge;
 mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
+mod control;
+mod content_range;
 mod cores;
+mod debian_package;
 mod elf;
 mod erofs_reader;
 mod fdt;
@@ -48,7 +68,12 @@ mod i8042;
 mod image_tree;
 mod input;
 mod instruction;
+mod kernel_image;
+mod kernel_lists;
 mod kernels;
+mod module_info;
+mod package;
+mod manifest;
 mod payload;
 mod pci;
 mod pl011;
@@ -58,6 +83,7 @@ mod psci;
 mod pvh;
 mod ram;
 mod rings;
+mod rpm_package;
 mod sink;
 mod syndrome;
 mod trapped_registers;
@@ -68,32 +94,46 @@ mod virtio_mmio;
 mod virtio_pci;
 mod virtio_transport;
 mod virtqueue;
+mod vsock;
 
 pub use acpi_power::acpi_power;
+pub use agent_protocol::{agent_messages, boot_config, host_messages};
 pub use arm64_image::arm64_image;
+pub use balloon::balloon;
+pub use auth_file::auth_file;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
+pub use challenge::challenge;
 pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
+pub use debian_package::debian_package;
+pub use control::control;
+pub use content_range::content_range;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
 pub use image_tree::image_tree;
 pub use instruction::instruction;
+pub use kernel_image::kernel_image;
+pub use kernel_lists::kernel_lists;
+pub use module_info::module_info;
+pub use manifest::manifest;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;
 pub use pl061::pl061;
 pub use psci::psci;
 pub use pvh::pvh;
+pub use rpm_package::rpm_package;
 pub use syndrome::syndrome;
 pub use trapped_registers::trapped_registers;
 pub use uart::uart;
 pub use virtio_mmio::virtio_mmio;
 pub use virtio_pci::virtio_pci;
 pub use virtqueue::virtqueue;
+pub use vsock::vsock;
 
 use input::Input;

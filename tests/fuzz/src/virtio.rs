@@ -16,9 +16,9 @@ use hv_core::{
     bus::Bus,
     chardev::{CharSink, Full, Input, TerminalSize, Wake},
     device::Device,
-    io::{EventLoop, Ready},
+    io::{EventLoop, NoDoorbellHost, Ready},
     memory::GuestRam,
-    testing::RecordingChip,
+    testing::{RecordingChip, SoftReclaimer},
     virtio::{
         Activation, FIRST_SOURCE, Kind, QueueWorker, VirtioDevice,
         block::Block,
@@ -141,8 +141,11 @@ impl Machine {
     pub(crate) fn of(ram: GuestRam, device: Box<dyn VirtioDevice>, connect: impl Connect) -> Self {
         let (chip, crew) = (Arc::new(RecordingChip::default()), Crew::default());
         let device = Box::new(Inline { device, crew: Arc::clone(&crew) });
-        let surroundings =
-            Surroundings { ram: Arc::clone(&ram), doorbells: Arc::new(hv_core::io::NoDoorbellHost) };
+        let surroundings = Surroundings {
+            ram: Arc::clone(&ram),
+            doorbells: Arc::new(NoDoorbellHost),
+            reclaimer: Arc::new(SoftReclaimer::new(Arc::clone(&ram), 4096)),
+        };
         let mut bus = Bus::default();
         let device = connect(device, surroundings, Arc::clone(&chip), &mut bus);
         Self { ram, bus: Arc::new(bus), chip, device, workers: crew }

@@ -3,7 +3,7 @@
 use applevisor_sys::{hv_feature_reg_t as Feature, hv_simd_fp_reg_t as Vector};
 
 use crate::{
-    calls::{self, Exit, Interrupt, Reg, Sys},
+    calls::{self, Exit, Interrupt, Pages, Reg, Sys},
     guest::{Core, DATA, Guest, IRQ_HANDLER, RAM, cancel_later},
     programs,
 };
@@ -165,6 +165,15 @@ fn taking_a_right_away_makes_a_permission_fault_that_can_be_cured() {
     assert_eq!(iss >> 2 & 0xf, 0b0001, "DFSC: translation");
     guest.ram.map(DATA, RAM + DATA as u64, 0x4000, 7).unwrap();
     assert_eq!(core.hypercall(), 3);
+    // Other memory in its place is what the guest then sees.
+    let other = Pages::allocate(0x4000).unwrap();
+    calls::unmap(RAM + DATA as u64, 0x4000).unwrap();
+    other.map(0, RAM + DATA as u64, 0x4000, 7).unwrap();
+    core.set(Reg::PC, RAM);
+    core.set(Reg::X2, 0x9abc);
+    assert_eq!((core.hypercall(), other.read(0), guest.ram.read(DATA)), (3, 0x9abc, 0x1234_5678));
+    calls::unmap(RAM + DATA as u64, 0x4000).unwrap();
+    guest.ram.map(DATA, RAM + DATA as u64, 0x4000, 7).unwrap();
 }
 
 #[test]

@@ -15,6 +15,34 @@ use proptest::prelude::*;
 use super::*;
 use crate::{io::EventLoop, testing::DEADLINE};
 
+#[test]
+fn a_core_that_rests_hears_an_order() {
+    let events = EventLoop::new().unwrap();
+    let control = Arc::new(Control::new(events.bell(0)));
+    let (core, (enrolled, made)) = (control.clone(), mpsc::channel());
+    let thread = spawn(move || {
+        let _enrolled = core.enroll(Flag::default());
+        enrolled.send(()).unwrap();
+        let mut seen = 0;
+        loop {
+            match core.await_order(&mut seen) {
+                Order::Run => core.rest(seen, Duration::MAX),
+                Order::Hold | Order::Reset => core.done(seen),
+                Order::End => break,
+            }
+        }
+    });
+    made.recv().unwrap();
+    for _ in 0..100 {
+        for order in [Order::Run, Order::Hold, Order::Reset] {
+            control.command(order);
+        }
+    }
+    control.command(Order::Run);
+    control.command(Order::End);
+    thread.join().unwrap();
+}
+
 #[derive(Clone, Default)]
 struct Flag(Arc<AtomicBool>);
 

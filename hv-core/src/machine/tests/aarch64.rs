@@ -10,6 +10,7 @@ use crate::{
     arch::aarch64::{Aarch64, Facts, IrqPlan},
     boot::testing::arm64_image,
     devices::PowerEvents,
+    hypervisor::NoReclaimer,
     memory::allocate,
     testing::RecordingChip,
     virtio::Surroundings,
@@ -53,7 +54,7 @@ impl Devices {
         let shape = Shape { config: config.clone(), ram: plan.ram, slots };
         let chip = Arc::<RecordingChip>::default();
         let doorbells = Arc::new(SoftDoorbells::default());
-        let surroundings = Surroundings { ram: ram.clone(), doorbells };
+        let surroundings = Surroundings { ram: ram.clone(), doorbells, reclaimer: Arc::new(NoReclaimer) };
         let kit = Kit::new(&shape, chip.clone(), surroundings, Arc::new(Nobody));
         let serial = Arc::<Mutex<Vec<u8>>>::default();
         let sink = Box::new(WaitingSink::new(serial.clone()));
@@ -97,7 +98,7 @@ fn devices(transport: Transport) -> Devices {
 
 fn plan(bits: u8, cpus: u32, memory: u64) -> Result<(u8, Vec<Range<u64>>), String> {
     let facts = Facts { max_vcpus: 8, physical_address_bits: bits };
-    let config = MachineConfig { cpus, memory, transport: Transport::Pci };
+    let config = MachineConfig { memory, ..config(Transport::Pci, cpus) };
     let plan = Aarch64::plan(&facts, &config).map_err(|error| line(&error))?;
     Ok((plan.address_bits, plan.ram.ranges().to_vec()))
 }

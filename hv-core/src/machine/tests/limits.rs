@@ -8,7 +8,7 @@ fn refused(host: Scripted, config: &MachineConfig, virtio: VirtioDevices) -> Str
 }
 
 fn refused_size(cpus: u32, memory: u64) -> String {
-    refused(Scripted::default(), &MachineConfig { cpus, memory, transport: Transport::Pci }, Vec::new())
+    refused(Scripted::default(), &MachineConfig { cpus, memory, ..config(Transport::Pci, 1) }, Vec::new())
 }
 
 #[test]

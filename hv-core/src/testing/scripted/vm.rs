@@ -11,7 +11,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryRegion, MemoryRegionAddress};
 use super::{Script, Scripted, ScriptedArch, ScriptedVcpu};
 use crate::{
     arch::X86_64,
-    hypervisor::{Access, Error, Region, Result, Vm},
+    hypervisor::{Access, Error, NoReclaimer, Reclaimer, Region, Result, Vm},
     io::DoorbellHost,
     irq::IrqChip,
 };
@@ -100,6 +100,10 @@ impl<A: ScriptedArch> Vm for ScriptedVm<A> {
 
     fn doorbell_host(&self) -> Arc<dyn DoorbellHost> {
         Arc::new(self.host.doorbells.clone())
+    }
+
+    fn reclaimer(&self) -> Arc<dyn Reclaimer> {
+        Arc::new(NoReclaimer)
     }
 }
 

@@ -102,6 +102,21 @@ pub struct Request {
     pub status: GuestAddress,
 }
 
+impl Request {
+    /// The bytes that it moves, or zeroes, as far as it is work for the disk.
+    pub fn cost(&self, lists: &Lists) -> Option<u64> {
+        match &self.action {
+            Action::Read(_) | Action::Write(_) => Some(self.len.into()),
+            Action::Discard(_) => Some(0),
+            Action::WriteZeroes(ranges) => {
+                let ranges = lists.ranges.get(ranges.clone()).unwrap_or_default();
+                Some(ranges.iter().map(|range| range.bytes.end - range.bytes.start).sum())
+            }
+            Action::Flush | Action::Identify | Action::Refuse(_) => None,
+        }
+    }
+}
+
 /// The parts of a batch of requests that vary in length, kept to be used again.
 #[derive(Debug, Default)]
 pub struct Lists {

@@ -1,5 +1,7 @@
 //! Whole block devices through a driver, on each transport; what they did is read from the disk's own side.
 
+mod limits;
+
 use std::{fs, io};
 
 use virtio_bindings::virtio_blk::{

@@ -1,6 +1,10 @@
 //! Serves one request queue of a block device: requests in batches, runs of the disk in one go.
 
-use std::{io, mem, sync::Arc, time::Instant};
+use std::{
+    io, mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use vm_memory::{Bytes, GuestMemoryBackend};
 
@@ -10,7 +14,7 @@ use super::{
 };
 use crate::{
     block::{BlockBackend, GuestBuffer},
-    io::{EventLoop, Ready},
+    io::{EventLoop, RateLimiter, Ready},
     memory::GuestRam,
     virtio::{QueueError, QueueWorker, Virtqueue},
 };
@@ -35,6 +39,9 @@ pub(super) struct Worker {
     /// Answered requests of the batch: head, and bytes written.
     done: Vec<(u16, u32)>,
     look_out: LookOut,
+    limiter: Option<Arc<RateLimiter>>,
+    /// When the last of `requests` may be done, which has no tokens yet.
+    due: Option<Duration>,
 }
 
 /// What requests are done with.
@@ -67,10 +74,17 @@ impl Worker {
             lists: Lists::default(),
             done: Vec::new(),
             look_out: LookOut::new(),
+            limiter: None,
+            due: None,
         }
     }
 
-    /// Takes the next batch; says how many requests it has.
+    /// Does no more than `limiter` lets pass.
+    pub(super) fn limited(self, limiter: Arc<RateLimiter>) -> Self {
+        Self { limiter: Some(limiter), ..self }
+    }
+
+    /// Takes the next batch; says how many requests it has. One without tokens is its last.
     fn take(&mut self) -> Result<usize, QueueError> {
         self.requests.clear();
         self.lists.clear();
@@ -79,14 +93,23 @@ impl Worker {
             let request = request::parse(&chain, &self.server.ram, &self.server.limits, &mut self.lists)
                 .map_err(|error| self.virtqueue.error(error.to_string()))?;
             self.virtqueue.recycle(chain);
+            if let Some(limiter) = &self.limiter
+                && let Some(bytes) = request.cost(&self.lists)
+            {
+                self.due = limiter.reserve(bytes);
+            }
             self.requests.push(request);
+            if self.due.is_some() {
+                break;
+            }
         }
         Ok(self.requests.len())
     }
 
-    /// Does the batch, run by run, and answers it.
+    /// Does the batch, run by run, and answers it, but for the request that has no tokens yet.
     fn answer(&mut self) -> Result<(), QueueError> {
-        let requests = mem::take(&mut self.requests);
+        let mut requests = mem::take(&mut self.requests);
+        let waits = self.due.and_then(|_| requests.pop());
         let mut rest = &requests[..];
         while let Some(length) = run_length(rest) {
             let (run, after) = rest.split_at(length);
@@ -102,6 +125,8 @@ impl Worker {
             }
             rest = after;
         }
+        requests.clear();
+        requests.extend(waits);
         self.requests = requests;
         // All at once: the driver reads the ring, and each change takes its cache line from the driver's core.
         for (head, written) in self.done.drain(..) {
@@ -133,6 +158,13 @@ impl QueueWorker for Worker {
     }
 
     fn serve(&mut self, _: Ready, event_loop: &mut EventLoop) -> Result<(), QueueError> {
+        if let (Some(limiter), Some(due)) = (&self.limiter, self.due) {
+            if limiter.until(due).is_some() {
+                return Ok(());
+            }
+            self.due = None;
+            self.answer()?;
+        }
         let mut left = usize::from(self.virtqueue.size());
         self.virtqueue.disable_doorbell()?;
         loop {
@@ -142,6 +174,10 @@ impl QueueWorker for Worker {
                     break;
                 }
                 self.answer()?;
+                if self.due.is_some() {
+                    // Its time brings us back; a doorbell would only disturb.
+                    return Ok(());
+                }
                 left = left.saturating_sub(taken);
             }
             if left == 0 {
@@ -157,6 +193,12 @@ impl QueueWorker for Worker {
             }
             self.virtqueue.disable_doorbell()?;
         }
+    }
+
+    /// Until the request that waits has its tokens.
+    fn patience(&self) -> Option<Duration> {
+        let (limiter, due) = (self.limiter.as_ref()?, self.due?);
+        Some(limiter.until(due).unwrap_or_default())
     }
 }
 

@@ -72,7 +72,11 @@ fn a_doorbell_rung_while_doorbells_move_is_not_lost() {
         let doorbells = SoftDoorbells::default();
         let host: Arc<dyn DoorbellHost> =
             if watched { Arc::new(doorbells.clone()) } else { Arc::new(NoDoorbellHost) };
-        let surroundings = Surroundings { ram: ram.clone(), doorbells: host };
+        let surroundings = Surroundings {
+            ram: ram.clone(),
+            doorbells: host,
+            reclaimer: Arc::new(crate::hypervisor::NoReclaimer),
+        };
         let entropy = Entropy::new("entropy0", Box::new(std::io::repeat(7)));
         let line = IrqLine::new(chip.clone(), 17);
         let pci = Arc::new(Pci::new(Box::new(entropy), surroundings, chip.clone(), line).unwrap());

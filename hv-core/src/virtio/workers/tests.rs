@@ -5,7 +5,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::*;
@@ -121,6 +121,59 @@ fn a_paused_worker_serves_nothing() {
     bells.ring(0);
     assert_eq!(shared.seen.load(Ordering::SeqCst), 0);
     assert_eq!(format!("{workers:?}"), "Workers(test0: 0 running, 1 paused)");
+}
+
+/// Has something to do a moment later, three times, and says when it is done.
+struct Later {
+    left: u32,
+    done: Arc<AtomicU64>,
+}
+
+impl QueueWorker for Later {
+    fn queues(&self) -> &[u16] {
+        &[0]
+    }
+
+    fn serve(&mut self, _: Ready, _: &mut EventLoop) -> Result<(), QueueError> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.done.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        // In between it would wait for ever, if nothing else came.
+        (self.left > 0).then_some(Duration::from_millis(1))
+    }
+}
+
+#[test]
+fn a_worker_is_served_when_its_patience_is_over_and_not_beyond() {
+    let done = Arc::new(AtomicU64::new(0));
+    let worker = Later { left: 4, done: done.clone() };
+    let mut workers = Workers::new("test0", vec![Box::new(worker)], Arc::new(|_| {}));
+    start(&mut workers);
+    wait_for(|| done.load(Ordering::SeqCst) == 1);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(done.load(Ordering::SeqCst), 1, "nothing became ready");
+    workers.pause();
+    // A worker with all the patience of the world is stopped at once.
+    struct Patient;
+    impl QueueWorker for Patient {
+        fn queues(&self) -> &[u16] {
+            &[0]
+        }
+        fn serve(&mut self, _: Ready, _: &mut EventLoop) -> Result<(), QueueError> {
+            Ok(())
+        }
+        fn patience(&self) -> Option<Duration> {
+            Some(Duration::from_secs(1 << 40))
+        }
+    }
+    let mut workers = Workers::new("test0", vec![Box::new(Patient)], Arc::new(|_| {}));
+    start(&mut workers);
+    workers.pause();
 }
 
 #[test]
