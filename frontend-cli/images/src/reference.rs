@@ -18,6 +18,8 @@ const LATEST: &str = "latest";
 const MOST_NAME: usize = 255;
 /// Bytes in a tag.
 const MOST_TAG: usize = 128;
+/// Bytes in all of it: name, tag and digest with the signs between them.
+const MOST_TEXT: usize = MOST_NAME + 1 + MOST_TAG + 1 + "sha256:".len() + 64;
 
 /// The name of an image in a registry, completed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +47,7 @@ impl FromStr for Reference {
 
 fn parse(text: &str) -> Result<Reference> {
     ensure!(!text.is_empty(), "it is empty");
+    ensure!(text.len() <= MOST_TEXT, "it has {} letters: {MOST_TEXT} are the most", text.len());
     let (name, digest) = match text.split_once('@') {
         Some((name, digest)) => (name, Some(digest.parse::<Digest>()?)),
         None => (text, None),

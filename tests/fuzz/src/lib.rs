@@ -17,6 +17,9 @@
 //! | [`acpi_power`] | register accesses, button, time | SCI follows status and enable; power-off and reset only if asked for; the timer shows the time |
 //! | [`block_request`] | chains and headers | data are buffers of the chain, ranges lie in the disk, read-only stays so; other requests and RAM stay |
 //! | [`balloon`] | page numbers, free ranges, statistics, stores to the configuration | only pages that were given lose their content, reported ones only without poison; the host gets no more than there was |
+//! | [`image_documents`] | manifests, indexes, configurations of images, `docker save`'s manifest | bounds hold; what is written is read again; errors of one line |
+//! | [`image_layer`] | layers of images | the image can be written; errors of one line |
+//! | [`image_reference`] | names of images | what is completed stays; errors of one line |
 //! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
@@ -47,8 +50,8 @@
 mod acpi_power;
 mod agent_protocol;
 mod arm64_image;
-mod balloon;
 mod auth_file;
+mod balloon;
 mod block_request;
 mod bzimage;
 mod challenge;
@@ -56,8 +59,8 @@ mod cmos;
 mod console_control;
 mod console_detection;
 mod console_merge;
-mod control;
 mod content_range;
+mod control;
 mod cores;
 mod debian_package;
 mod elf;
@@ -65,15 +68,18 @@ mod erofs_reader;
 mod fdt;
 mod gic_v2m;
 mod i8042;
+mod image_documents;
+mod image_layer;
+mod image_reference;
 mod image_tree;
 mod input;
 mod instruction;
 mod kernel_image;
 mod kernel_lists;
 mod kernels;
+mod manifest;
 mod module_info;
 mod package;
-mod manifest;
 mod payload;
 mod pci;
 mod pl011;
@@ -99,8 +105,8 @@ mod vsock;
 pub use acpi_power::acpi_power;
 pub use agent_protocol::{agent_messages, boot_config, host_messages};
 pub use arm64_image::arm64_image;
-pub use balloon::balloon;
 pub use auth_file::auth_file;
+pub use balloon::balloon;
 pub use block_request::block_request;
 pub use bzimage::bzimage;
 pub use challenge::challenge;
@@ -108,19 +114,22 @@ pub use cmos::cmos;
 pub use console_control::console_control;
 pub use console_detection::console_detection;
 pub use console_merge::console_merge;
-pub use debian_package::debian_package;
-pub use control::control;
 pub use content_range::content_range;
+pub use control::control;
+pub use debian_package::debian_package;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
+pub use image_documents::image_documents;
+pub use image_layer::image_layer;
+pub use image_reference::image_reference;
 pub use image_tree::image_tree;
 pub use instruction::instruction;
 pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;
-pub use module_info::module_info;
 pub use manifest::manifest;
+pub use module_info::module_info;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

@@ -126,7 +126,7 @@ fn numbers_of_all_forms_are_read() {
         ("size", &|header: &mut ::tar::Header| header.as_old_mut().size = [0xff; 12]),
         ("size", &|header: &mut ::tar::Header| header.as_old_mut().size = [0xbf; 12]),
         ("size", &|header: &mut ::tar::Header| {
-            header.as_old_mut().size = [0x80, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0]
+            header.as_old_mut().size = [0x80, 0, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0];
         }),
         ("time", &|header: &mut ::tar::Header| header.as_old_mut().mtime = [0xbf; 12]),
     ] {
