@@ -65,8 +65,9 @@ impl Place {
 
     /// A user who has nothing yet.
     pub(crate) fn empty(host: Host) -> Result<Self> {
-        host.hv()?;
         let directory = tempfile::tempdir()?;
+        // The box reads the host's files through 9p, at each start anew.
+        fs::copy(host.hv()?, directory.path().join("hv"))?;
         fs::create_dir(directory.path().join("run"))?;
         Ok(Self { directory, host })
     }
@@ -76,8 +77,7 @@ impl Place {
     }
 
     pub(crate) fn hv(&self) -> Command {
-        // `empty` has found it.
-        let mut command = Command::new(self.host.hv().unwrap_or_default());
+        let mut command = Command::new(self.path().join("hv"));
         command
             .env("XDG_DATA_HOME", self.path().join("data"))
             .env("XDG_RUNTIME_DIR", self.path().join("run"));
