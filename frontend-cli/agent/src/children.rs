@@ -6,14 +6,17 @@
 use std::{
     collections::BTreeMap,
     io,
-    process::{Child, Command},
+    os::fd::OwnedFd,
+    process::Command,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use hv_agent_protocol::Status;
 use rustix::{
     io::Errno,
-    process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid},
+    process::{
+        Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions, WaitStatus, pidfd_open, wait, waitid, waitpid,
+    },
 };
 
 /// The processes that sessions have started.
@@ -32,15 +35,25 @@ struct Table {
 }
 
 impl Children {
-    /// Starts a child, whose status is to be taken or forgotten.
-    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Pid, Child)> {
+    /// Starts a child, whose status is to be taken or forgotten, with a descriptor that is readable when it has ended.
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Pid, OwnedFd)> {
         let mut table = self.table();
-        let child = command.spawn()?;
+        let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
-        table.known.insert(key(pid), None);
+        // Under the lock too: a child that has ended already is still there to be opened.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty());
         table.started += 1;
         self.started.notify_all();
-        Ok((pid, child))
+        match pidfd {
+            Ok(pidfd) => {
+                table.known.insert(key(pid), None);
+                Ok((pid, pidfd))
+            }
+            Err(error) => {
+                let _ = child.kill();
+                Err(io::Error::other(format!("the kernel cannot tell of its end: {error}")))
+            }
+        }
     }
 
     /// The status of a child that has ended, once. Its number is another process's from then on.
@@ -65,7 +78,7 @@ impl Children {
     }
 
     /// Reaps what ends, for ever. For the first process, whose children are all that have no parent.
-    pub(crate) fn reap(&self) {
+    pub fn reap(&self) {
         loop {
             let started = self.table().started;
             // Only looks, so that nothing is reaped without the lock.

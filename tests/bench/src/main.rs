@@ -5,8 +5,10 @@ mod boot;
 mod emulated;
 #[cfg(target_arch = "x86_64")]
 mod first_instruction;
+mod images;
 mod memory;
 mod overhead;
+mod unpack;
 
 use std::{
     io::{BufRead, BufReader},
@@ -48,6 +50,19 @@ enum What {
     },
     /// Exec to the first line of /init of emulated arm64 guests, against QEMU's emulation. Any host.
     Emulated,
+    /// Guests from an image: a command's whole run, a command in a running guest, memory that comes back. Needs `ci/images`, and
+    /// full KVM unless it is emulated.
+    Images {
+        /// An arm64 guest on the emulator.
+        #[arg(long)]
+        emulated: bool,
+    },
+    /// Unpacking an image into the cache, against tar. Any host, as root.
+    Unpack {
+        /// Whose image.
+        #[arg(long, default_value = "x86_64")]
+        arch: String,
+    },
     /// Block device through the in-process driver, against plain positioned vectored I/O. No KVM.
     Block,
 }
@@ -62,6 +77,11 @@ fn main() -> Result<()> {
         What::FirstInstruction => first_instruction::measure(runs),
         What::Overhead { kernel, initrd } => overhead::measure(runs, &kernel, &initrd),
         What::Emulated => emulated::measure(runs),
+        What::Images { emulated } => images::measure(
+            runs,
+            if emulated { hv_boot_tests::Host::Emulated } else { hv_boot_tests::Host::Native },
+        ),
+        What::Unpack { arch } => unpack::measure(runs, &arch),
         What::Block => block::measure(runs),
     }
 }

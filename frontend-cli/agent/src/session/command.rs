@@ -12,7 +12,7 @@ use std::{
 use hv_agent_protocol::{Size, Start, Stream};
 use rustix::{
     fs::{OFlags, fchown, fcntl_getfl, fcntl_setfl},
-    process::{PidfdFlags, Signal, Uid, geteuid, kill_process_group, pidfd_open},
+    process::{Uid, geteuid},
     pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
     system::uname,
     termios::tcsetwinsize,
@@ -94,12 +94,7 @@ pub(super) fn start<'a>(start: &Start, children: &'a Children) -> Result<Command
     command.arg0(name).args(arguments).env_clear().envs(&environment).current_dir(directory);
     command.stdin(stdin).stdout(stdout).stderr(stderr);
     child::prepare(&mut command, &identity, start.terminal.is_some());
-    let (pid, _child) = children.spawn(&mut command).map_err(|error| Failure::of(&error, name))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| {
-        let _ = kill_process_group(pid, Signal::KILL);
-        children.forget(pid);
-        Failure::cannot(format!("the guest's kernel cannot tell of the end of a process: {error}"))
-    })?;
+    let (pid, pidfd) = children.spawn(&mut command).map_err(|error| Failure::of(&error, name))?;
     Ok(Command {
         process: Process::new(children, pid, pidfd),
         input: Input::new(input, terminal.is_some()),
