@@ -37,6 +37,9 @@ pub(crate) struct ImageFiles {
 pub(crate) const ROOT_SERIAL: &str = "hv-root";
 pub(crate) const LAYER_SERIAL: &str = "hv-layer";
 
+/// The root of a kept guest, in its folder.
+const KEPT_ROOT: &str = "lower.erofs";
+
 /// The most bytes that a kept guest writes. The file takes what is in it.
 const LAYER_SIZE: u64 = 64 << 30;
 
@@ -68,10 +71,12 @@ pub(crate) fn open(
     let start = start(arguments, &image.config, &image.reference)?;
     // Open until the disk is: nobody collects it in between.
     let held = image.open_root()?;
-    let root = FileDisk::open(image.root(), true, HostFiles).context("the image's root")?;
+    let layer = guest.and_then(Registration::layer);
+    let root = layer.as_deref().map(|layer| keep_root(image.root(), layer)).transpose()?;
+    let root = root.as_deref().unwrap_or(image.root());
+    let root = FileDisk::open(root, true, HostFiles).context("the image's root")?;
     drop(held);
-
-    let layer = guest.and_then(Registration::layer).map(|path| open_layer(&path)).transpose()?;
+    let layer = layer.map(|path| open_layer(&path)).transpose()?;
     let upper = match layer {
         Some(_) => Upper::Disk(disk(LAYER_SERIAL, "ext4")),
         None => Upper::Memory { limit: None },
@@ -140,6 +145,17 @@ fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Resul
         start.user = Some(config.user.clone());
     }
     Ok(start)
+}
+
+/// The root below a kept guest's layer: that of its first run, whatever the image's name means by now. The file has a
+/// second name in the guest's folder, and so outlives the image.
+fn keep_root(root: &Path, layer: &Path) -> anyhow::Result<PathBuf> {
+    let kept = layer.with_file_name(KEPT_ROOT);
+    if !kept.exists() && !layer.exists() {
+        fs::hard_link(root, &kept)
+            .with_context(|| format!("{} cannot be kept with the guest", root.display()))?;
+    }
+    Ok(kept)
 }
 
 /// Opens the disk that a kept guest writes to; made if it is not there.
