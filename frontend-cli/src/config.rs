@@ -36,8 +36,7 @@ impl Files {
         let kernel = arguments.kernel.clone().context("no kernel is named; use --kernel FILE")?;
         let kernel = (payload("kernel", &kernel)?, kernel);
         let initrd = arguments.initrd.clone();
-        let initrd =
-            initrd.map(|path| anyhow::Ok((payload("initrd", &path)?, path))).transpose()?;
+        let initrd = initrd.map(|path| anyhow::Ok((payload("initrd", &path)?, path))).transpose()?;
         Ok(Self { kernel, initrd, disks: disks(arguments, MOST_DISKS)?, image: None })
     }
 }

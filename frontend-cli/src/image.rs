@@ -144,9 +144,8 @@ fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Resul
 /// Opens the disk that a kept guest writes to; made if it is not there.
 fn open_layer(path: &Path) -> anyhow::Result<FileDisk> {
     if !path.exists() {
-        make_layer(path).with_context(|| {
-            format!("layer {} cannot be made; check that there is room", path.display())
-        })?;
+        make_layer(path)
+            .with_context(|| format!("layer {} cannot be made; check that there is room", path.display()))?;
     }
     FileDisk::open(path, false, HostFiles).context("the guest's layer")
 }

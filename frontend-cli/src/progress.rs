@@ -21,8 +21,7 @@ impl Progress for Bars {
     fn begin(&mut self, what: &str, bytes: Option<u64>) {
         self.end();
         // Hidden by itself where standard error is no terminal.
-        let bar =
-            ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(PER_SECOND));
+        let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(PER_SECOND));
         let template = if bytes.is_some() { KNOWN } else { UNKNOWN };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));

@@ -20,7 +20,8 @@ pub(crate) fn kernel(command: &KernelCommand) -> anyhow::Result<Code> {
             show(&text);
         }
         KernelCommand::Ls { json: false } => {
-            let heading = ["KERNEL", "ARCHITECTURE", "RELEASE", "SIZE", "DEFAULT"].map(str::to_owned).to_vec();
+            let heading =
+                ["KERNEL", "ARCHITECTURE", "RELEASE", "SIZE", "DEFAULT"].map(str::to_owned).to_vec();
             let listed = store.list()?;
             let rows = listed.iter().map(|kernel| {
                 vec![

@@ -155,9 +155,8 @@ fn to_output(output: &Output) -> anyhow::Result<(Stdio, Option<JoinHandle<()>>)>
         let (reader, writer) = io::pipe()?;
         let stderr = writer.try_clone()?;
         let output = output.clone();
-        let copier = thread::Builder::new()
-            .name("command output".to_owned())
-            .spawn(move || copy(reader, output))?;
+        let copier =
+            thread::Builder::new().name("command output".to_owned()).spawn(move || copy(reader, output))?;
         Ok((Stdio { stdin: None, stdout: Some(writer.into()), stderr: Some(stderr.into()) }, copier))
     };
     let (stdio, copier) = pipe().context("out of threads or file descriptors; raise `ulimit -n`")?;
