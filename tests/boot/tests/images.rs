@@ -254,7 +254,7 @@ fn terminal(command: &Command) -> Result<()> {
 }
 
 fn a_full_disk_is_an_error_in_the_guest(home: &Home) -> Result<()> {
-    let script = "mkdir /mnt/small && mount -t tmpfs -o size=1M none /mnt/small && dd if=/dev/zero of=/mnt/small/file bs=64k";
+    let script = "mkdir -p /mnt/small && mount -t tmpfs -o size=1M none /mnt/small && dd if=/dev/zero of=/mnt/small/file bs=64k";
     let said = home.say(&mut home.exec(&[], &["sh", "-c", script])?)?.code(1)?;
     ensure!(said.stderr.contains("No space left on device"), "dd said {:?}", said.stderr);
     home.say(&mut home.exec(&[], &["umount", "/mnt/small"])?)?.code(0).map(drop)
