@@ -17,7 +17,7 @@ pub(crate) use value::{Console, Disk};
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use hv_core::machine::{CpuQuota, MOST_CPUS};
 
 /// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
@@ -82,13 +82,13 @@ pub(crate) struct RunArguments {
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Option<String>,
     /// Command to run in the guest, and its arguments; the image's own if there is none
-    #[arg(value_name = "COMMAND", last = true, requires = "image", allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", last = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
     #[command(flatten)]
     pub(crate) process: ProcessArguments,
     /// Kernel to boot: vmlinuz as distributions ship it (x86_64 bzImage; arm64 Image, gzip, zstd, EFI zboot) or x86_64 vmlinux; with IMAGE
     /// the name of one that was imported
-    #[arg(long, value_name = "FILE", required_unless_present = "image")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
     /// Initial RAM disk
     #[arg(long, value_name = "FILE", conflicts_with = "image")]
@@ -185,6 +185,22 @@ pub(crate) enum MachineType {
     Hv1,
 }
 
+/// Checks what a manifest may have added to: that there is something to run.
+///
+/// # Errors
+/// Neither an image nor a kernel is named, or a command without an image.
+pub(crate) fn check(arguments: Arguments) -> Result<Arguments, clap::Error> {
+    let Command::Run(run) = &arguments.command else { return Ok(arguments) };
+    let what = match (&run.image, &run.kernel) {
+        (None, None) => "nothing is named to run: write an IMAGE, --kernel FILE, or an hv.toml",
+        (None, Some(_)) if !run.command.is_empty() => {
+            "a COMMAND is for an IMAGE: with --kernel alone use --append"
+        }
+        _ => return Ok(arguments),
+    };
+    Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, what))
+}
+
 /// A command line that was not understood, as one line: what is wrong with which word, and where to look.
 pub(crate) fn usage_line(error: &clap::Error) -> String {
     let first = std::env::args().nth(1).unwrap_or_default();
@@ -207,7 +223,7 @@ mod tests {
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
-        Arguments::try_parse_from(["hv"].iter().chain(words))
+        Arguments::try_parse_from(["hv"].iter().chain(words)).and_then(check)
     }
 
     fn run(words: &[&str]) -> RunArguments {
@@ -256,7 +272,9 @@ mod tests {
             &["run", "--kernel", "k", "--memroy", "1G"],
             &["run", "--kernel", "k", "--transport", "isa"],
             &["run", "--kernel", "k", "--disk", ",readonly"],
-            &["run", "--kernel", "k", "image"],
+            &["run", "--kernel", "k", "image", "--initrd", "i"],
+            &["run", "--kernel", "k", "--", "ls"],
+            &["run", "image", "ls"],
         ] {
             let line = usage_line(&parse(words).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 30, "{line}");

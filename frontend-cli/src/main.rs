@@ -43,7 +43,7 @@ fn main() -> Code {
             return ExitCode::Usage.into();
         }
     };
-    let arguments = match Arguments::try_parse_from(words) {
+    let arguments = match Arguments::try_parse_from(words).and_then(args::check) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };

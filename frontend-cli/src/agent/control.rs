@@ -19,8 +19,6 @@ pub(crate) enum News {
     Ready,
     /// The guest cannot be brought up, for this reason.
     BootFailed(String),
-    /// The answer to a ping with this number.
-    Pong(u32),
     /// The guest powers off.
     PoweringOff,
     /// The guest resets itself. A reset that was not told of is a crash.
@@ -78,7 +76,6 @@ impl Control {
         Ok(match receive(&mut self.reader, until)? {
             Some(AgentMessage::Ready) => Some(News::Ready),
             Some(AgentMessage::BootFailed { reason }) => Some(News::BootFailed(shown(reason))),
-            Some(AgentMessage::Pong(number)) => Some(News::Pong(number)),
             Some(AgentMessage::PoweringOff) => Some(News::PoweringOff),
             Some(AgentMessage::Rebooting) => Some(News::Rebooting),
             Some(other) => bail!("the guest's agent says {} where it may not", name(&other)),
@@ -92,7 +89,6 @@ impl Control {
             Some(News::Ready) => Ok(()),
             Some(News::BootFailed(reason)) => bail!("the guest cannot be brought up: {reason}"),
             Some(News::PoweringOff | News::Rebooting) => bail!("the guest ended before it was up"),
-            Some(News::Pong(_)) => bail!("the guest's agent answers what nobody asked"),
             None => bail!("the guest's agent left before the guest was up"),
         }
     }
@@ -104,19 +100,9 @@ impl ControlHandle {
         self.say(&HostMessage::PowerOff { grace: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX) })
     }
 
-    /// The same, and the machine reset.
-    pub(crate) fn reboot(&self, grace: Duration) -> anyhow::Result<()> {
-        self.say(&HostMessage::Reboot { grace: u32::try_from(grace.as_millis()).unwrap_or(u32::MAX) })
-    }
-
     /// Sets the guest's clock to the host's, after either stood still.
     pub(crate) fn set_clock(&self) -> anyhow::Result<()> {
         self.say(&HostMessage::Time { time: now() })
-    }
-
-    /// Asks for a pong.
-    pub(crate) fn ping(&self, number: u32) -> anyhow::Result<()> {
-        self.say(&HostMessage::Ping(number))
     }
 
     fn say(&self, message: &HostMessage<'_>) -> anyhow::Result<()> {

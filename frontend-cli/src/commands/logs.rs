@@ -47,6 +47,7 @@ fn follow(guest: &Guest, path: &Path, mut file: File) -> anyhow::Result<()> {
             (0, Some(next)) => file = next,
             (0, None) if !is_alive => return Ok(()),
             (0, None) if has_reader() => thread::sleep(LOOK_AGAIN),
+            (0, None) => return Ok(()),
             (count, _) if super::show(&buffer[..count]) => {}
             _ => return Ok(()),
         }
