@@ -72,7 +72,10 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("run_takes_input", run_takes_input),
     ("a_manifest_names_image_and_command", a_manifest_names_image_and_command),
     ("a_folder_and_a_tar_are_images", a_folder_and_a_tar_are_images),
+    ("an_index_has_images_of_both_architectures", an_index_has_images_of_both_architectures),
     ("killed_imports_do_no_harm", killed_imports_do_no_harm),
+    ("killed_runs_leave_nothing", killed_runs_leave_nothing),
+    ("an_import_onto_a_full_disk_is_told", an_import_onto_a_full_disk_is_told),
     ("a_full_host_disk_is_an_error_in_the_guest", a_full_host_disk_is_an_error_in_the_guest),
 ];
 
@@ -445,6 +448,65 @@ fn killed_imports_do_no_harm(home: &Home) -> Result<()> {
     Ok(())
 }
 
+fn killed_runs_leave_nothing(home: &Home) -> Result<()> {
+    let name = ["--rm", "--name", "killed"];
+    for milliseconds in [5, 20, 100, 400, 1000, 2500] {
+        let mut run = home.run_script(&name, "exec sleep 1000");
+        let mut run = run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        thread::sleep(Duration::from_millis(milliseconds));
+        run.kill()?;
+        run.wait()?;
+        let listed = home.json(&["ps", "--all", "--json"])?;
+        let is_left = listed.as_array().into_iter().flatten().any(|guest| guest["name"] == "killed");
+        ensure!(!is_left, "a run that was killed after {milliseconds} ms is listed: {listed}");
+    }
+    ensure!(!home.kept("killed").exists(), "a run that was killed left a folder");
+    home.say(&mut home.run_script(&name, "exit 7"))?.code(7)?;
+    check_roots(&home.data().join("images"))
+}
+
+fn an_index_has_images_of_both_architectures(home: &Home) -> Result<()> {
+    let layout = images()?.join("layout");
+    for architecture in ["x86_64", "aarch64"] {
+        let mut import = home.hv(["image", "import", "--arch", architecture]);
+        home.say(import.arg(&layout).arg("debian"))?.code(0)?;
+    }
+    let has = architectures(home, "docker.io/library/debian:latest")?;
+    ensure!(has == HashSet::from(["x86_64".to_owned(), "aarch64".to_owned()]), "it has {has:?}");
+    Ok(())
+}
+
+/// For which architectures `hv image ls` has an image.
+fn architectures(home: &Home, name: &str) -> Result<HashSet<String>> {
+    let listed = home.json(&["image", "ls", "--json"])?;
+    let own = listed.as_array().into_iter().flatten().filter(|image| image["reference"] == name);
+    Ok(own.filter_map(|image| image["architecture"].as_str()).map(str::to_owned).collect())
+}
+
+fn an_import_onto_a_full_disk_is_told(home: &Home) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mount = ["-t", "tmpfs", "-o", "size=24M,mode=700", "none"];
+    said(Command::new("mount").args(mount).arg(folder.path()), b"")?.code(0)?;
+    let import = || {
+        let mut import = home.hv(["image", "import", "--arch", home.architecture()]);
+        home.say(import.env("XDG_DATA_HOME", folder.path()).arg(images()?.join("layout")).arg("debian"))
+    };
+    let list = || {
+        let mut list = home.hv(["image", "ls", "--json"]);
+        home.say(list.env("XDG_DATA_HOME", folder.path()))
+    };
+    let (imported, listed) = (import(), list());
+    let left = fs::read_dir(folder.path().join("hv/images/tmp")).map(|left| {
+        left.filter_map(|entry| entry.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum::<u64>()
+    });
+    said(Command::new("umount").arg(folder.path()), b"")?.code(0)?;
+    let told = imported?.code(125)?.stderr;
+    ensure!(told.contains("No space left") && told.lines().count() == 1, "it was told {told:?}");
+    ensure!(listed?.code(0)?.text() == "[]", "what was not imported is listed");
+    ensure!(left? == 0, "what was not imported takes room");
+    Ok(())
+}
+
 /// Every root in the cache is a sound file system.
 fn check_roots(store: &Path) -> Result<()> {
     for root in fs::read_dir(store.join("roots/sha256"))? {
@@ -473,17 +535,12 @@ fn an_image_of_a_registry(home: &Home) -> Result<()> {
     let said = home.say(home.run(&[]).args([&name, "--", "uname", "-m"]))?.code(0)?;
     ensure!(said.text() == home.architecture(), "the guest said {:?}", said.text());
     let other = if home.architecture() == "x86_64" { "aarch64" } else { "x86_64" };
-    let architectures = || -> Result<HashSet<String>> {
-        let listed = home.json(&["image", "ls", "--json"])?;
-        let own = listed.as_array().into_iter().flatten().filter(|image| image["reference"] == name.as_str());
-        Ok(own.filter_map(|image| image["architecture"].as_str()).map(str::to_owned).collect())
-    };
-    let had = architectures()?;
+    let had = architectures(home, &name)?;
     ensure!(had == HashSet::from([home.architecture().to_owned()]), "it has {had:?} of {name}");
     home.say(&mut home.hv(["image", "pull", "--arch", other, &name]))?.code(0)?;
-    let has = architectures()?;
+    let has = architectures(home, &name)?;
     ensure!(has.len() == 2 && has.contains(other), "it has {has:?} of {name}");
     home.say(&mut home.hv(["image", "rm", &name]))?.code(0)?;
-    ensure!(architectures()?.is_empty(), "{name} is still listed");
+    ensure!(architectures(home, &name)?.is_empty(), "{name} is still listed");
     Ok(())
 }
