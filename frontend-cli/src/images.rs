@@ -31,11 +31,22 @@ pub(crate) fn architecture(asked: Option<GuestArchitecture>) -> Architecture {
 pub(crate) fn image(word: &str, architecture: Architecture) -> anyhow::Result<Image> {
     let store = store()?;
     match Looks::of(word)? {
-        Looks::Path(path) => store.import(&path, None, architecture, &mut Bars::default()),
+        Looks::Path(path) => {
+            let image = store.import(&path, None, architecture, &mut Bars::default())?;
+            tidy(&store);
+            Ok(image)
+        }
         Looks::Reference(reference) => match store.find(word, architecture)? {
             Some(image) => Ok(image),
             None => pull(&store, &reference, architecture, false),
         },
+    }
+}
+
+/// Removes what was replaced. An image is no worse where that fails.
+pub(crate) fn tidy(store: &hv_images::Store) {
+    if let Err(error) = store.collect_garbage() {
+        tracing::debug!("what images no longer need stays: {error:#}");
     }
 }
 
@@ -51,7 +62,9 @@ pub(crate) fn pull(
 ) -> anyhow::Result<Image> {
     let options = Options { insecure, ..Options::from_environment(|name| std::env::var_os(name)) };
     let mut registry = Registry::new(reference, options)?;
-    store.pull(&reference.to_string(), &mut registry, architecture, &mut Bars::default())
+    let image = store.pull(&reference.to_string(), &mut registry, architecture, &mut Bars::default())?;
+    tidy(store);
+    Ok(image)
 }
 
 /// The kernel called `name`, or the default one for this architecture.

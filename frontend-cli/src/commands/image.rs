@@ -23,6 +23,7 @@ pub(crate) fn image(command: &ImageCommand) -> anyhow::Result<Code> {
         ImageCommand::Import { path, name, arch } => {
             let architecture = images::architecture(*arch);
             let image = store.import(path, name.as_deref(), architecture, &mut Bars::default())?;
+            images::tidy(&store);
             show(format!("{} {}\n", image.reference, image.digest).as_bytes());
         }
         ImageCommand::Ls { json } => list(&store, *json)?,

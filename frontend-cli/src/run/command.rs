@@ -316,3 +316,75 @@ impl Running {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn running(writes: bool) -> Running {
+        Running {
+            speakers: Arc::default(),
+            writes,
+            has_terminal: false,
+            is_up: false,
+            announced: false,
+            code: None,
+            failure: None,
+            deadline: None,
+        }
+    }
+
+    fn ended(code: u8) -> News {
+        News::Ended(Ok(Ended::Exited(code)))
+    }
+
+    #[test]
+    fn the_exit_code_is_the_commands() {
+        let mut command = running(false);
+        assert!(matches!(command.hear(News::Ready), Then::TellThatItRuns));
+        assert!(matches!(command.hear(ended(42)), Then::End(Code(42))));
+    }
+
+    #[test]
+    fn what_is_kept_is_written_before_the_end() {
+        let (host, agent) = UnixStream::pair().unwrap();
+        let hello =
+            hv_agent_protocol::AgentMessage::Hello { version: hv_agent_protocol::VERSION, release: "7" };
+        let mut outgoing = hv_agent_protocol::Outgoing::default();
+        outgoing.push(&hello).unwrap();
+        outgoing.write_to(&agent).unwrap();
+        let control = Control::accept(host, Duration::from_secs(30)).unwrap();
+        let mut command = running(true);
+        *locked(&command.speakers.control) = Some(control.handle());
+        command.hear(News::Ready);
+        assert!(matches!(command.hear(ended(1)), Then::GoOn), "the guest powers off first");
+        assert!(command.deadline().is_some());
+        assert_eq!(command.code_at_end(false).unwrap(), Some(Code(1)));
+        assert_eq!(command.give_up().unwrap(), Code(1));
+    }
+
+    #[test]
+    fn a_reset_that_nobody_announced_is_a_crash() {
+        let mut command = running(false);
+        command.hear(News::Ready);
+        command.hear(News::Ended(Err(anyhow!("the guest ended before the command did"))));
+        assert_eq!(command.code_at_end(true).unwrap(), None);
+        let mut command = running(false);
+        command.hear(News::Ready);
+        command.hear(News::Ending);
+        assert_eq!(command.code_at_end(true).unwrap(), Some(Code::SUCCESS));
+        assert_eq!(running(false).code_at_end(true).unwrap(), None, "a kernel that panics as it starts");
+    }
+
+    #[test]
+    fn a_guest_that_does_not_come_up_is_an_error() {
+        let mut command = running(false);
+        assert!(matches!(command.hear(News::Failed(anyhow!("no disk"))), Then::GoOn));
+        assert!(command.code_at_end(false).unwrap_err().to_string().contains("no disk"));
+        let mut command = running(false);
+        command.hear(News::Failed(anyhow!("no disk")));
+        assert!(command.give_up().unwrap_err().to_string().contains("no disk"));
+    }
+}

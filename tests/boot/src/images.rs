@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Host, Kernel, PATIENCE, cache};
+use crate::{Host, Kernel, PATIENCE, cache, repository};
 
 /// The guest that most tests run their commands in.
 pub const SHARED: &str = "shared";
@@ -164,13 +164,8 @@ impl Home {
     /// # Errors
     /// There is none.
     pub fn busybox(&self) -> Result<PathBuf> {
-        if self.architecture == std::env::consts::ARCH {
-            let found = said(Command::new("sh").args(["-c", "command -v busybox"]), b"")?.code(0)?;
-            return Ok(found.text().into());
-        }
-        // `ci/initrd` fetches that of another architecture.
-        Kernel::named("arm64-bookworm")?.initrd("virtio_pci")?;
-        Ok(cache()?.join("busybox").join(self.architecture))
+        let found = said(Command::new(repository().join("ci/busybox")).arg(self.architecture), b"")?;
+        Ok(found.code(0)?.text().into())
     }
 }
 
