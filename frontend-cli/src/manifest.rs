@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, error::ErrorKind, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory, Id, builder::Resettable, error::ErrorKind,
+    parser::ValueSource,
+};
 use hv_manifest::{Entry, Error, Manifest, Position, SIZE_LIMIT, Value, Word};
 
 use crate::{
@@ -59,7 +62,12 @@ pub(crate) fn complete(words: Vec<OsString>) -> Result<Vec<OsString>, String> {
 
 /// The command line as it is, but for what must be there: the manifest may have it.
 fn lenient() -> Command {
-    Arguments::command().mut_subcommand(RUN, |run| run.mut_args(|argument| argument.required(false)))
+    let nothing = Resettable::<Id>::Reset;
+    Arguments::command().mut_subcommand(RUN, |run| {
+        run.mut_args(|argument| {
+            argument.required(false).required_unless_present(nothing.clone()).requires(nothing.clone())
+        })
+    })
 }
 
 /// What the command line says to `hv run`; nothing where it is not understood, or says something to another command.

@@ -114,6 +114,18 @@ fn what_boots_stands_before_the_words_of_its_command() {
 }
 
 #[test]
+fn an_image_and_its_command_may_be_in_the_file_alone() {
+    let text = "image = 'debian'\ncommand = ['ls', '-l']\n";
+    let said = |words: &[&str]| {
+        let arguments = run(text, words);
+        (arguments.image.unwrap(), arguments.command.join(" "))
+    };
+    assert_eq!(said(&[]), ("debian".to_owned(), "ls -l".to_owned()));
+    assert_eq!(said(&["--memory=1G", "--", "ps", "--all"]), ("debian".to_owned(), "ps --all".to_owned()));
+    assert_eq!(said(&["alpine"]), ("alpine".to_owned(), "ls -l".to_owned()));
+}
+
+#[test]
 fn manifests_that_cannot_be_read_are_told() {
     let words = |path: &str| ["hv", "run", "--config", path].map(OsString::from).to_vec();
     assert!(complete(words("/nonexistent/hv.toml")).unwrap_err().contains("cannot be read"));

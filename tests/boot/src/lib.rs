@@ -1,5 +1,6 @@
 //! Guests for the boot tests: kernels, initial RAM disks, disk images, and the `hv` binary as a child process.
 
+pub mod images;
 pub mod machine;
 
 use std::{
@@ -54,6 +55,20 @@ impl Host {
         Ok(path)
     }
 
+    /// Why guests of stock kernels cannot run there; for this machine in the words of `hv doctor`.
+    pub fn why_not(self) -> Option<String> {
+        let binary = match self.hv() {
+            Ok(binary) => binary,
+            Err(error) => return Some(error.to_string()),
+        };
+        if self != Self::Native {
+            return None;
+        }
+        let output = Command::new(binary).arg("doctor").output().ok()?;
+        let words = || String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; ");
+        (!output.status.success()).then(words)
+    }
+
     /// `hv run` on this host, which may write in the directory of `disk`.
     fn command(self, disk: Option<&Disk>) -> Result<Command> {
         let hv = self.hv()?;
@@ -78,6 +93,19 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// Where the scripts of `ci` keep what they fetched and made.
+///
+/// # Errors
+/// No variable says where.
+pub(crate) fn cache() -> Result<PathBuf> {
+    Ok(match (env::var_os("HV_CACHE"), env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+        (Some(cache), _, _) => PathBuf::from(cache),
+        (None, Some(cache), _) => Path::new(&cache).join("hv"),
+        (None, None, Some(home)) => Path::new(&home).join(".cache/hv"),
+        (None, None, None) => bail!("neither HV_CACHE, XDG_CACHE_HOME nor HOME is set"),
+    })
+}
+
 /// A distribution kernel of `ci/kernels`.
 #[derive(Debug, Clone)]
 pub struct Kernel {
@@ -90,15 +118,14 @@ impl Kernel {
     /// # Errors
     /// It was not fetched.
     pub fn named(name: &str) -> Result<Self> {
-        let cache = match (env::var_os("HV_CACHE"), env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
-            (Some(cache), _, _) => PathBuf::from(cache),
-            (None, Some(cache), _) => Path::new(&cache).join("hv"),
-            (None, None, Some(home)) => Path::new(&home).join(".cache/hv"),
-            (None, None, None) => bail!("neither HV_CACHE, XDG_CACHE_HOME nor HOME is set"),
-        };
-        let directory = cache.join("kernels").join(name);
+        let directory = cache()?.join("kernels").join(name);
         ensure!(directory.exists(), "{} is not there: run `ci/kernels`", directory.display());
         Ok(Self { directory })
+    }
+
+    /// All of it: the kernel, its configuration and its modules.
+    pub fn folder(&self) -> &Path {
+        &self.directory
     }
 
     /// The kernel as it is packaged: a bzImage, an Image, or a packed one.
@@ -173,7 +200,7 @@ impl Disk {
     /// # Errors
     /// There is no such file or no such file system.
     pub fn file(&self, name: &str) -> Result<Vec<u8>> {
-        Ok(tool(Command::new("debugfs").args(["-R", &format!("cat /{name}")]).arg(self.path()))?.stdout)
+        ext4::file(&self.path(), name)
     }
 
     /// A file of the ext4 on it as one trimmed text.
@@ -189,7 +216,7 @@ impl Disk {
     /// # Errors
     /// `e2fsck` found something to mend.
     pub fn check(&self) -> Result<()> {
-        tool(Command::new("e2fsck").args(["-f", "-n"]).arg(self.path())).map(drop)
+        ext4::check(&self.path())
     }
 
     /// Replays the journal, as a mount after a crash does.
@@ -197,7 +224,38 @@ impl Disk {
     /// # Errors
     /// `e2fsck` could not mend it.
     pub fn replay(&self) -> Result<()> {
-        let status = Command::new("e2fsck").args(["-f", "-p"]).arg(self.path()).output()?.status;
+        ext4::replay(&self.path())
+    }
+}
+
+/// Images of ext4, looked at from outside.
+pub mod ext4 {
+    use super::{Command, Path, Result, ensure, tool};
+
+    /// A file on it.
+    ///
+    /// # Errors
+    /// There is no such file or no such file system.
+    pub fn file(image: &Path, name: &str) -> Result<Vec<u8>> {
+        Ok(tool(Command::new("debugfs").args(["-R", &format!("cat /{name}")]).arg(image))?.stdout)
+    }
+
+    /// Checks it.
+    ///
+    /// # Errors
+    /// `e2fsck` found something to mend.
+    pub fn check(image: &Path) -> Result<()> {
+        tool(Command::new("e2fsck").args(["-f", "-n"]).arg(image)).map(drop)
+    }
+
+    /// Replays the journal, as a mount after a crash does.
+    ///
+    /// # Errors
+    /// `e2fsck` could not mend it.
+    pub fn replay(image: &Path) -> Result<()> {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("e2fsck");
+        let status = command.env("PATH", path).args(["-f", "-p"]).arg(image).output()?.status;
         ensure!(status.code() == Some(0) || status.code() == Some(1), "e2fsck -p ended with {status}");
         Ok(())
     }
@@ -255,6 +313,14 @@ impl Guest {
     ) -> Result<Self> {
         let mut command = host.command(disk)?;
         command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts this command of `hv`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let stdin = child.stdin.take();

@@ -118,34 +118,19 @@ fn main() -> ExitCode {
         }
     };
     let own = if cfg!(target_arch = "x86_64") { X86_64_ONLY } else { ARM64_ONLY };
-    add("native", NATIVE, why_not_native().as_deref(), &[COMMON, NATIVE_ONLY, own]);
-    add("emulated", EMULATED, why_not(Host::Emulated).as_deref(), &[COMMON, ARM64_ONLY, EMULATED_ONLY]);
+    add("native", NATIVE, Host::Native.why_not().as_deref(), &[COMMON, NATIVE_ONLY, own]);
+    add("emulated", EMULATED, Host::Emulated.why_not().as_deref(), &[COMMON, ARM64_ONLY, EMULATED_ONLY]);
     let native =
-        why_not_native().is_none().then_some("this host's own hypervisor serves, so auto takes that");
-    let reason = why_not(Host::Emulated);
+        Host::Native.why_not().is_none().then_some("this host's own hypervisor serves, so auto takes that");
+    let reason = Host::Emulated.why_not();
     add(
         "emulated",
         EMULATED,
         native.or(reason.as_deref()),
         &[&[("auto_emulates_and_says_so", auto_emulates_and_says_so)]],
     );
-    add("kvm_arm64", KVM_ARM64, why_not(Host::KvmArm64).as_deref(), &[ARM64_ONLY, KVM_ARM64_ONLY]);
+    add("kvm_arm64", KVM_ARM64, Host::KvmArm64.why_not().as_deref(), &[ARM64_ONLY, KVM_ARM64_ONLY]);
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Why stock kernels cannot run here, in the words of `hv doctor`.
-fn why_not_native() -> Option<String> {
-    let binary = match Host::Native.hv() {
-        Ok(binary) => binary,
-        Err(error) => return Some(error.to_string()),
-    };
-    let output = Command::new(binary).arg("doctor").output().ok()?;
-    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "))
-}
-
-/// Why guests cannot run on `host`.
-fn why_not(host: Host) -> Option<String> {
-    host.hv().err().map(|error| error.to_string())
 }
 
 /// The file of a kernel.
