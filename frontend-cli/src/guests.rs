@@ -34,6 +34,8 @@ const LOCK: &str = "lock";
 const PID: &str = "pid";
 const RECORD: &str = "guest.json";
 const LOG: &str = "log";
+/// How commands run in the guest if they are not told otherwise, for guests from images.
+const PROCESS: &str = "process.json";
 const LAYER: &str = "upper.img";
 
 /// Where guests are.

@@ -132,6 +132,7 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     if let Some(guest) = guest.as_mut() {
         guests::serve(arguments, guest, remote.clone())?;
         if let Some(command) = &parts.command {
+            guest.set_process(&command.start)?;
             command.serve_sockets(&guest.vsock_socket())?;
         }
     }

@@ -9,9 +9,17 @@ use crate::{
     guests::{Guest, vsock},
 };
 
-/// Runs a command; the code is the command's own.
+/// Runs a command, with the environment, working directory and user of the guest's own; the code is the command's.
 pub(super) fn exec(guest: &Guest, arguments: &ExecArguments) -> anyhow::Result<Code> {
     let stream = vsock::connect(&guest.vsock_socket(), PORT)?;
-    let start = agent::start(arguments.command.clone(), &arguments.process);
+    let mut start = agent::start(arguments.command.clone(), &arguments.process);
+    if let Some(own) = guest.process() {
+        // As the guest's own command runs, unless it is said otherwise.
+        start.environment.splice(0..0, own.environment);
+        if start.working_directory.is_empty() {
+            start.working_directory = own.working_directory;
+        }
+        start.user = start.user.or(own.user);
+    }
     session::run(stream, &start).map(agent::code)
 }

@@ -11,16 +11,20 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use hv_agent_protocol::Start;
 use hv_control::Client;
 
 use super::{
-    CONTROL_SOCKET, End, LOG, PID, Places, Record, VSOCK_SOCKET,
+    CONTROL_SOCKET, End, LOG, PID, PROCESS, Places, Record, VSOCK_SOCKET,
     lock::{self, Changing},
     name, record_in,
 };
 
 /// How often it is looked whether a process that ends is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The most bytes of how a command runs: a message of the agent's is shorter.
+const PROCESS_LIMIT: u64 = 1 << 20;
 
 /// All guests of this user.
 #[derive(Debug)]
@@ -149,6 +153,13 @@ impl Guest {
     /// The socket of the guest's vsock device.
     pub(crate) fn vsock_socket(&self) -> PathBuf {
         self.running.join(VSOCK_SOCKET)
+    }
+
+    /// How the guest's own command runs; nothing for a guest that is not from an image.
+    pub(crate) fn process(&self) -> Option<Start> {
+        let mut text = Vec::new();
+        File::open(self.running.join(PROCESS)).ok()?.take(PROCESS_LIMIT).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// The file with what the guest showed; nothing for a guest without one.

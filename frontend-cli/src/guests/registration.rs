@@ -11,10 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use hv_agent_protocol::Start;
 use hv_control::{ConsoleTap, Handle, Server};
 
 use super::{
-    CONTROL_SOCKET, End, LAYER, LOG, LogFile, PID, Places, Record, VSOCK_SOCKET, listing,
+    CONTROL_SOCKET, End, LAYER, LOG, LogFile, PID, PROCESS, Places, Record, VSOCK_SOCKET, listing,
     lock::{self, Changing},
     name, record_in,
 };
@@ -121,6 +122,16 @@ impl Registration {
     /// Where the guest's vsock socket belongs.
     pub(crate) fn vsock_socket(&self) -> PathBuf {
         self.folder.join(VSOCK_SOCKET)
+    }
+
+    /// Writes down how the guest's command runs, for the commands that are run beside it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn set_process(&self, start: &Start) -> anyhow::Result<()> {
+        let path = self.folder.join(PROCESS);
+        let text = serde_json::to_vec(start)?;
+        fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
     }
 
     /// The folder of what stays when the guest has ended; nothing for a guest that is thrown away.

@@ -215,6 +215,9 @@ fn environment_folder_and_user_are_as_asked(home: &Home) -> Result<()> {
         let said = home.say(&mut home.exec(&options, &["sh", "-c", script])?)?.code(0)?;
         ensure!(said.text() == expected, "as {user:?} the guest said {} instead of {expected}", said.text());
     }
+    // What is not asked for is as for the guest's own command: the image says so.
+    let said = home.say(&mut home.exec(&[], &["sh", "-c", "echo \"$GREETING|$PWD\""])?)?.code(0)?;
+    ensure!(said.text() == "hello from the image|/srv", "the image's own are not there: {}", said.text());
     let said = home.say(&mut home.exec(&["-u", "nobody-of-that-name"], &["true"])?)?.code(126)?;
     ensure!(said.stderr.contains("nobody-of-that-name"), "it said {:?}", said.stderr);
     Ok(())
