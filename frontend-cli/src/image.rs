@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -148,11 +148,12 @@ fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Resul
 }
 
 /// The root below a kept guest's layer: that of its first run, whatever the image's name means by now. The file has a
-/// second name in the guest's folder, and so outlives the image.
+/// second name in the guest's folder, and so outlives the image; a folder on another file system can only refer to it.
 fn keep_root(root: &Path, layer: &Path) -> anyhow::Result<PathBuf> {
     let kept = layer.with_file_name(KEPT_ROOT);
-    if !kept.exists() && !layer.exists() {
+    if !layer.exists() && fs::symlink_metadata(&kept).is_err() {
         fs::hard_link(root, &kept)
+            .or_else(|_| symlink(root, &kept))
             .with_context(|| format!("{} cannot be kept with the guest", root.display()))?;
     }
     Ok(kept)
