@@ -35,6 +35,20 @@ pub(crate) fn start(arguments: Vec<String>, process: &ProcessArguments) -> Start
     }
 }
 
+/// Fills in what the command line does not say: variables come before its own, the rest only where it says nothing.
+pub(crate) fn fill_in(
+    start: &mut Start,
+    environment: impl IntoIterator<Item = (String, String)>,
+    working_directory: String,
+    user: Option<String>,
+) {
+    start.environment.splice(0..0, environment);
+    if start.working_directory.is_empty() {
+        start.working_directory = working_directory;
+    }
+    start.user = start.user.take().or(user);
+}
+
 /// The exit code that a command's end means. Why one could not be run is told.
 pub(crate) fn code(ended: Ended) -> Code {
     match ended {

@@ -13,12 +13,13 @@ use std::io::{self, Write};
 use anyhow::Context;
 use clap::CommandFactory;
 use hv_control::Request;
+use serde::Serialize;
 
 use crate::{
     args::{Arguments, Command, CompletionsArguments},
     exit_code::{Code, ExitCode},
     guests::{Guest, Guests, Places},
-    message,
+    message, table,
 };
 
 /// Does what the command line asks of guests by name.
@@ -78,6 +79,21 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> anyhow::Result<()>) -> an
 fn show(text: &[u8]) -> bool {
     let mut output = io::stdout().lock();
     output.write_all(text).and_then(|()| output.flush()).is_ok()
+}
+
+/// Writes a value as JSON for programs.
+fn show_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    show(&text);
+    Ok(())
+}
+
+/// Writes a table for people.
+fn show_table<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = Vec<String>>) {
+    let heading = heading.map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    show(table::table(&rows).as_bytes());
 }
 
 fn completions(arguments: &CompletionsArguments) -> anyhow::Result<Code> {

@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
 };
 
@@ -89,6 +92,16 @@ pub(crate) fn make_all(folder: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("folder {} cannot be made; check the folders above it", folder.display()))
 }
 
+/// Listens on a socket that only this user may connect to.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn private_socket(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
 /// Makes what was changed in `folder` durable.
 pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
@@ -101,7 +114,7 @@ fn absolute(value: Option<OsString>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

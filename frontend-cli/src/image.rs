@@ -137,13 +137,8 @@ fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Resul
     let mut start = agent::start(words, &arguments.process);
     let own = config.environment.iter().filter_map(|variable| variable.split_once('='));
     let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    start.environment.splice(0..0, own);
-    if start.working_directory.is_empty() {
-        start.working_directory.clone_from(&config.working_directory);
-    }
-    if start.user.is_none() && !config.user.is_empty() {
-        start.user = Some(config.user.clone());
-    }
+    let user = Some(config.user.clone()).filter(|user| !user.is_empty());
+    agent::fill_in(&mut start, own, config.working_directory.clone(), user);
     Ok(start)
 }
 

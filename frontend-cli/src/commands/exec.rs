@@ -15,11 +15,7 @@ pub(super) fn exec(guest: &Guest, arguments: &ExecArguments) -> anyhow::Result<C
     let mut start = agent::start(arguments.command.clone(), &arguments.process);
     if let Some(own) = guest.process() {
         // As the guest's own command runs, unless it is said otherwise.
-        start.environment.splice(0..0, own.environment);
-        if start.working_directory.is_empty() {
-            start.working_directory = own.working_directory;
-        }
-        start.user = start.user.or(own.user);
+        agent::fill_in(&mut start, own.environment, own.working_directory, own.user);
     }
     session::run(stream, &start).map(agent::code)
 }

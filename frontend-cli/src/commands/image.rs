@@ -3,7 +3,7 @@
 use anyhow::bail;
 use hv_images::Looks;
 
-use super::show;
+use super::{show, show_json, show_table};
 use crate::{
     args::{ImageCommand, PullArguments},
     exit_code::Code,
@@ -65,12 +65,8 @@ fn collect(store: &hv_images::Store) -> anyhow::Result<()> {
 fn list(store: &hv_images::Store, json: bool) -> anyhow::Result<()> {
     let listed = store.list()?;
     if json {
-        let mut text = serde_json::to_vec_pretty(&listed)?;
-        text.push(b'\n');
-        show(&text);
-        return Ok(());
+        return show_json(&listed);
     }
-    let heading = ["IMAGE", "ARCHITECTURE", "DIGEST", "SIZE", "UNPACKED"].map(str::to_owned).to_vec();
     let rows = listed.iter().map(|listed| {
         let digest = table::short(&listed.digest.to_string(), 19);
         let (size, age) = (table::size(listed.size), crate::guests::now().saturating_sub(listed.unpacked));
@@ -82,7 +78,6 @@ fn list(store: &hv_images::Store, json: bool) -> anyhow::Result<()> {
             format!("{} ago", table::time(age)),
         ]
     });
-    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
-    show(table::table(&rows).as_bytes());
+    show_table(["IMAGE", "ARCHITECTURE", "DIGEST", "SIZE", "UNPACKED"], rows);
     Ok(())
 }

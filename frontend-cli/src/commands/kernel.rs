@@ -1,6 +1,6 @@
 //! `hv kernel`: the kernels of guests from images.
 
-use super::show;
+use super::{show, show_json, show_table};
 use crate::{args::KernelCommand, exit_code::Code, images, table};
 
 /// Does what `hv kernel` is told.
@@ -14,14 +14,8 @@ pub(crate) fn kernel(command: &KernelCommand) -> anyhow::Result<Code> {
             }
             show(format!("{}\n", kernel.name).as_bytes());
         }
-        KernelCommand::Ls { json: true } => {
-            let mut text = serde_json::to_vec_pretty(&store.list()?)?;
-            text.push(b'\n');
-            show(&text);
-        }
+        KernelCommand::Ls { json: true } => show_json(&store.list()?)?,
         KernelCommand::Ls { json: false } => {
-            let heading =
-                ["KERNEL", "ARCHITECTURE", "RELEASE", "SIZE", "DEFAULT"].map(str::to_owned).to_vec();
             let listed = store.list()?;
             let rows = listed.iter().map(|kernel| {
                 vec![
@@ -32,8 +26,7 @@ pub(crate) fn kernel(command: &KernelCommand) -> anyhow::Result<Code> {
                     if kernel.default { "yes" } else { "" }.to_owned(),
                 ]
             });
-            let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
-            show(table::table(&rows).as_bytes());
+            show_table(["KERNEL", "ARCHITECTURE", "RELEASE", "SIZE", "DEFAULT"], rows);
         }
         KernelCommand::Rm { names } => names.iter().try_for_each(|name| store.remove(name))?,
         KernelCommand::Default { name } => store.set_default(name)?,

@@ -4,6 +4,7 @@ use anyhow::Context;
 use hv_control::{Answer, Request};
 use serde_json::{Map, Value};
 
+use super::{show_json, show_table};
 use crate::{
     args::PsArguments,
     exit_code::Code,
@@ -21,10 +22,8 @@ pub(super) fn ps(guests: &Guests, arguments: &PsArguments) -> anyhow::Result<Cod
         let all: Vec<Value> = listed.map(json).collect::<anyhow::Result<_>>()?;
         show_json(&Value::Array(all))?;
     } else {
-        let heading =
-            ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "UP"].map(str::to_owned).to_vec();
-        let rows: Vec<_> = std::iter::once(heading).chain(listed.map(row)).collect();
-        super::show(table::table(&rows).as_bytes());
+        let heading = ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "UP"];
+        show_table(heading, listed.map(row));
     }
     Ok(Code::SUCCESS)
 }
@@ -33,13 +32,6 @@ pub(super) fn ps(guests: &Guests, arguments: &PsArguments) -> anyhow::Result<Cod
 pub(super) fn inspect(guest: &Guest) -> anyhow::Result<Code> {
     show_json(&json(guest)?)?;
     Ok(Code::SUCCESS)
-}
-
-fn show_json(value: &Value) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)?;
-    text.push(b'\n');
-    super::show(&text);
-    Ok(())
 }
 
 /// What a guest is doing, in a word.

@@ -1,9 +1,9 @@
 //! `Registration`: a guest's name and folders, for as long as its process lives.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, net::UnixListener},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -184,8 +184,7 @@ impl Registration {
     pub(crate) fn serve(&mut self, handle: Arc<dyn Handle>) -> anyhow::Result<()> {
         let path = self.folder.join(CONTROL_SOCKET);
         let serve = || -> io::Result<_> {
-            let listener = UnixListener::bind(&path)?;
-            fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+            let listener = folders::private_socket(&path)?;
             let tap = handle.tap().clone();
             Ok((hv_control::serve(listener, handle)?, tap))
         };

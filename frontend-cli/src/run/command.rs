@@ -1,12 +1,8 @@
 //! `Command`: the command of a guest from an image, from the agent's first word to the exit code.
 
 use std::{
-    fs,
     io::{self, PipeReader},
-    os::unix::{
-        fs::PermissionsExt,
-        net::{UnixListener, UnixStream},
-    },
+    os::unix::net::UnixStream,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -31,6 +27,7 @@ use crate::{
         session::{self, Ended, Session, Stdio},
     },
     exit_code::Code,
+    folders,
 };
 
 /// So long may the agent take from its first word to being ready: it loads modules and mounts disks.
@@ -101,12 +98,8 @@ impl Command {
     /// # Errors
     /// There can be no such socket.
     pub(super) fn serve_sockets(&self, path: &Path) -> anyhow::Result<()> {
-        let serve = || {
-            let listener = UnixListener::bind(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-            self.sockets.serve(listener)
-        };
-        serve().with_context(|| format!("vsock socket {} cannot be made", path.display()))
+        let served = folders::private_socket(path).and_then(|listener| self.sockets.serve(listener));
+        served.with_context(|| format!("vsock socket {} cannot be made", path.display()))
     }
 
     /// Waits for the agent from now on, and has it run the command. Without standard input and output of its own, as

@@ -1,6 +1,6 @@
 //! Guests that come, go and die.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::guests::{Guests, Life};
