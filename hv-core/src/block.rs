@@ -2,13 +2,10 @@
 
 pub mod file;
 pub mod memory;
-mod volatile_io;
 
 use std::{io, ops::Range};
 
-use vm_memory::Bytes;
-
-use crate::memory::{GuestMemoryMmap, Segment};
+use crate::memory::GuestBuffer;
 
 /// Bytes of a sector, the unit of addresses on a disk.
 pub const SECTOR_SIZE: u64 = 512;
@@ -52,55 +49,4 @@ pub trait BlockBackend: Send + Sync {
     /// # Errors
     /// The host could not zero it all.
     fn write_zeroes(&self, range: Range<u64>, may_unmap: bool) -> io::Result<()>;
-}
-
-/// Guest RAM that a disk reads into or writes from, in pieces.
-#[derive(Debug, Clone, Copy)]
-pub struct GuestBuffer<'a> {
-    /// The RAM that the segments are in.
-    pub ram: &'a GuestMemoryMmap,
-    /// The pieces, in the order of the bytes on the disk.
-    pub segments: &'a [Segment],
-}
-
-impl GuestBuffer<'_> {
-    /// Its length in bytes.
-    pub fn len(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.len)).sum()
-    }
-
-    /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Copies the start of the buffer to `bytes`, as much as both have; says how much.
-    ///
-    /// # Errors
-    /// A segment is not RAM.
-    pub fn copy_to(&self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut copied = 0;
-        for segment in self.segments {
-            let rest = &mut bytes[copied..];
-            let len = rest.len().min(segment.len as usize);
-            self.ram.read_slice(&mut rest[..len], segment.address).map_err(io::Error::other)?;
-            copied += len;
-        }
-        Ok(copied)
-    }
-
-    /// Copies `bytes` to the start of the buffer, as much as both have; says how much.
-    ///
-    /// # Errors
-    /// A segment is not RAM.
-    pub fn copy_from(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut copied = 0;
-        for segment in self.segments {
-            let rest = &bytes[copied..];
-            let len = rest.len().min(segment.len as usize);
-            self.ram.write_slice(&rest[..len], segment.address).map_err(io::Error::other)?;
-            copied += len;
-        }
-        Ok(copied)
-    }
 }

@@ -19,6 +19,7 @@ pub mod io;
 pub mod irq;
 pub mod machine;
 pub mod memory;
+pub mod net;
 pub mod pci;
 pub mod tables;
 #[cfg(any(test, feature = "testing"))]

@@ -1,7 +1,9 @@
 //! Guest RAM: where it lies and how it is shared between the machine and its devices.
 
+mod buffer;
 mod layout;
 mod segment;
+pub mod volatile_io;
 
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use vm_memory::{
     mmap::{MmapRegionBuilder, MmapRegionError},
 };
 
+pub use buffer::GuestBuffer;
 pub use layout::{GRANULE, LayoutError, RamLayout};
 pub use segment::{Segment, parts};
 pub use vm_memory::{GuestAddress, GuestMemoryMmap};

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{BlockBackend, GuestBuffer, SECTOR_SIZE, volatile_io};
+use super::{BlockBackend, SECTOR_SIZE};
+use crate::memory::{GuestBuffer, volatile_io};
 
 /// What hosts do with files each in their own way. Every method may answer `Unsupported`: there is a portable way.
 pub trait FileHost: Send + Sync {

@@ -6,7 +6,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{BlockBackend, GuestBuffer};
+use super::BlockBackend;
+use crate::memory::GuestBuffer;
 
 /// What was done to a [`MemoryDisk`]. Offsets and lengths in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,12 +12,12 @@ use std::{
 };
 
 use hv_core::{
-    block::{BlockBackend, GuestBuffer, SECTOR_SIZE},
+    block::{BlockBackend, SECTOR_SIZE},
     bus::Bus,
     chardev::{CharSink, Full, Input, TerminalSize, Wake},
     device::Device,
     io::{EventLoop, NoDoorbellHost, Ready},
-    memory::GuestRam,
+    memory::{GuestBuffer, GuestRam},
     testing::{RecordingChip, SoftReclaimer},
     virtio::{
         Activation, FIRST_SOURCE, Kind, QueueWorker, VirtioDevice,

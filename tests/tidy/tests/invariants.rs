@@ -7,7 +7,7 @@ use hv_tidy::{Source, root, sources};
 /// The layers of hv-core: a module uses its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
     &["hypervisor", "arch", "memory", "bus", "irq", "io"],
-    &["block", "chardev", "device"],
+    &["block", "chardev", "device", "net"],
     &["devices", "pci", "virtio"],
     &["tables", "boot"],
     &["machine"],

@@ -13,9 +13,9 @@ use super::{
     request::{self, Action, Lists, Request, SERIAL_LEN, Status},
 };
 use crate::{
-    block::{BlockBackend, GuestBuffer},
+    block::BlockBackend,
     io::{EventLoop, RateLimiter, Ready},
-    memory::GuestRam,
+    memory::{GuestBuffer, GuestRam},
     virtio::{QueueError, QueueWorker, Virtqueue},
 };
 

@@ -8,8 +8,7 @@ use std::{fs::File, io, os::fd::AsRawFd, ptr};
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
-use super::GuestBuffer;
-use crate::memory::Segment;
+use super::{GuestBuffer, Segment};
 
 /// Pieces per system call. The smallest limit of a supported host is 1024; beyond this the calls cost nothing.
 const MAX_PIECES: usize = 128;
@@ -26,7 +25,7 @@ enum Direction {
 ///
 /// # Errors
 /// The host's, or `UnexpectedEof` if the file ends early.
-pub(super) fn read_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+pub fn read_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
     transfer(Direction::Read, file, offset, buffer)
 }
 
@@ -34,7 +33,7 @@ pub(super) fn read_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::
 ///
 /// # Errors
 /// The host's, or `WriteZero` if it takes no more bytes.
-pub(super) fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
+pub fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
     transfer(Direction::Write, file, offset, buffer)
 }
 

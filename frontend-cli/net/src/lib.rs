@@ -1,0 +1,1 @@
+//! What a guest's network cable leads to: [`hv_core::net::NetBackend`] in its forms.
