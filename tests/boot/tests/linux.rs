@@ -438,15 +438,19 @@ fn auto_emulates_and_says_so(place: Place) -> Result<()> {
 }
 
 /// Nobody but the VMM can watch doorbells on a Mac.
+/// At most: a busy host finds the next request before it was told of it. The kernel's own words are left out, since how
+/// many of them one doorbell shows is the host's load too.
 fn a_disk_request_is_one_exit(place: Place) -> Result<()> {
     let disk = Disk::with(&vec![0; 8 << 20])?;
-    let boot = |test| -> Result<u64> {
-        let ended = new_guest(place, test, "-vv", Some(&disk))?.wait()?.code(0)?;
-        exits(&ended.stderr)
+    let boot = |test: &str| -> Result<(String, u64)> {
+        let ended = new_guest(place, &format!("{test} quiet"), "-vv", Some(&disk))?.wait()?.code(0)?;
+        let exits = exits(&ended.stderr)?;
+        Ok((ended.stdout, exits))
     };
-    let (idle, busy) = (boot("none")?, boot("requests")?);
+    let ((_, idle), (words, busy)) = (boot("none")?, boot("requests")?);
+    ensure!(words.contains("1000+0 records in"), "the guest did not read 1,000 blocks:\n{words}");
     let requests = busy.saturating_sub(idle);
-    ensure!((1000..1100).contains(&requests), "1,000 requests took {requests} exits ({busy} less {idle})");
+    ensure!(requests < 1100, "1,000 requests took {requests} exits ({busy} less {idle})");
     Ok(())
 }
 
