@@ -22,6 +22,8 @@ mod input;
 mod macos;
 mod manifest;
 mod message;
+#[cfg(target_os = "linux")]
+mod own_pages;
 mod progress;
 mod run;
 mod signals;

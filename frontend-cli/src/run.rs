@@ -223,6 +223,8 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
 
         self.parts.machine.start()?;
         let up = if is_images { Ok(()) } else { self.tell_that_it_runs() };
+        #[cfg(target_os = "linux")]
+        crate::own_pages::give_back();
         let ended = up.and_then(|()| self.serve());
         self.remote.set_state(State::Ended);
         match ended {
