@@ -46,7 +46,8 @@ const LAYER_SIZE: u64 = 64 << 30;
 /// Words for the kernel. A panic is a reset that the agent did not announce. Self-tests of the kernel's ciphers at each boot are
 /// a quarter of an emulated guest's start; a kernel that must have them (FIPS) makes them all the same. Free memory goes back to the
 /// host in blocks from 128 KiB (2^5 pages) on: Linux reports from 2 MiB on, and keeps what is scattered.
-pub(crate) const KERNEL_WORDS: &str = "quiet panic=-1 cryptomgr.notests page_reporting.page_reporting_order=5";
+pub(crate) const KERNEL_WORDS: &str =
+    "quiet panic=-1 cryptomgr.notests page_reporting.page_reporting_order=5";
 
 /// What every guest from an image needs of its kernel.
 const NEEDED: [Feature; 4] = [Feature::Block, Feature::Vsock, Feature::Erofs, Feature::Overlay];

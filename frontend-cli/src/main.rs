@@ -29,6 +29,7 @@ mod run;
 mod signals;
 mod table;
 mod terminal;
+mod threads;
 
 use std::process::ExitCode as Code;
 

@@ -222,6 +222,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         self.resize();
 
         self.parts.machine.start()?;
+        tracing::info!("the guest runs");
         let up = if is_images { Ok(()) } else { self.tell_that_it_runs() };
         #[cfg(target_os = "linux")]
         crate::own_pages::give_back();

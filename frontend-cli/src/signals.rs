@@ -1,6 +1,6 @@
 //! What other processes and the terminal tell `hv` by signals, as calls on a thread of its own.
 
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use signal_hook::{
     consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH},
@@ -8,7 +8,7 @@ use signal_hook::{
     low_level::emulate_default_handler,
 };
 
-use crate::terminal;
+use crate::{terminal, threads};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) fn watch(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::R
             }
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(serve)?;
+    threads::spawn("signals", serve)?;
     Ok(())
 }
 

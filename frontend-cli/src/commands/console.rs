@@ -4,7 +4,6 @@ use std::{
     io::{Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
-    thread,
     time::Duration,
 };
 
@@ -20,6 +19,7 @@ use crate::{
     message,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
+    threads,
 };
 
 /// Joins this terminal to the guest's console until somebody leaves.
@@ -70,7 +70,7 @@ fn carry(guest: Typed) -> std::io::Result<()> {
             message::line(&format!("the console's input ended: {error}"));
         }
     };
-    thread::Builder::new().name("keyboard".to_owned()).spawn(carry).map(drop)
+    threads::spawn("keyboard", carry).map(drop)
 }
 
 fn leave(stream: &UnixStream) {

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ use crate::{
         session::{self, Ended, Session, Stdio},
     },
     exit_code::Code,
-    folders,
+    folders, threads,
 };
 
 /// So long may the agent take from its first word to being ready: it loads modules and mounts disks.
@@ -137,7 +137,7 @@ impl Command {
                 host.ring.order(Order::Command(News::Failed(error)));
             }
         };
-        thread::Builder::new().name("agent".to_owned()).spawn(attend).context("cannot start a thread")?;
+        threads::spawn("agent", attend).context("cannot start a thread")?;
         Ok(running)
     }
 }
@@ -148,8 +148,7 @@ fn to_output(output: &Output) -> anyhow::Result<(Stdio, Option<JoinHandle<()>>)>
         let (reader, writer) = io::pipe()?;
         let stderr = writer.try_clone()?;
         let output = output.clone();
-        let copier =
-            thread::Builder::new().name("command output".to_owned()).spawn(move || copy(reader, output))?;
+        let copier = threads::spawn("command output", move || copy(reader, output))?;
         Ok((Stdio { stdin: None, stdout: Some(writer.into()), stderr: Some(stderr.into()) }, copier))
     };
     let (stdio, copier) = pipe().context("out of threads or file descriptors; raise `ulimit -n`")?;
@@ -194,7 +193,7 @@ impl Host {
             }
             ring.order(Order::Command(News::Ended(ended)));
         };
-        thread::Builder::new().name("command".to_owned()).spawn(run).context("cannot start a thread")?;
+        threads::spawn("command", run).context("cannot start a thread")?;
         while let Some(news) = control.next(None)? {
             if matches!(news, control::News::PoweringOff | control::News::Rebooting) {
                 self.ring.order(Order::Command(News::Ending));

@@ -11,7 +11,7 @@ use super::{Order, Ring};
 use crate::{
     escape::{HELP, Key},
     input::{self, GuestInput},
-    message,
+    message, threads,
 };
 
 /// What is typed, and the two consoles it may be for.
@@ -52,7 +52,7 @@ impl Keyboard {
                 message::line(&format!("the console's input ended: {error}"));
             }
         };
-        thread::Builder::new().name("keyboard".to_owned()).spawn(carry).map(drop)
+        threads::spawn("keyboard", carry).map(drop)
     }
 }
 

@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(50);
 /// Processor time of the process that makes a look at its cores worth while.
 const LEAST: Duration = Duration::from_millis(1);
+/// It only counts.
+const STACK: usize = 128 << 10;
 
 /// Processor time of the period that is under way. Pure arithmetic; times are since any beginning.
 #[derive(Debug)]
@@ -168,7 +170,7 @@ impl Governor {
     pub(super) fn start(quota: CpuQuota, bring_out: impl Fn() + Send + 'static) -> anyhow::Result<Self> {
         let quota = Quota::new(quota);
         let governed = Arc::clone(&quota);
-        let thread = thread::Builder::new().name("quota".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("quota".to_owned()).stack_size(STACK).spawn(move || {
             let (mut tick, mut known) = (TICK, used_by(ClockId::ProcessCPUTime));
             while governed.tick(&mut tick) {
                 let used = used_by(ClockId::ProcessCPUTime);
