@@ -120,7 +120,7 @@ impl Place {
 pub(crate) fn images() -> Result<PathBuf> {
     let kernels = Kernel::named("trixie-backports-cloud")?.packaged();
     let cache = kernels.ancestors().nth(3).context("kernels are in a cache")?;
-    let images = cache.join("images/debian");
+    let images = cache.join("images/debian-network");
     ensure!(images.exists(), "{} is not there: run `ci/images`", images.display());
     Ok(images)
 }

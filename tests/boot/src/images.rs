@@ -183,7 +183,7 @@ impl Drop for Home {
 /// # Errors
 /// They were not made.
 pub fn images() -> Result<PathBuf> {
-    let folder = cache()?.join("images/debian");
+    let folder = cache()?.join("images/debian-network");
     ensure!(folder.exists(), "{} is not there: run `ci/images`", folder.display());
     Ok(folder)
 }
