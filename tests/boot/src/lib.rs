@@ -2,6 +2,7 @@
 
 pub mod images;
 pub mod machine;
+pub mod world;
 
 use std::{
     env, fs,
@@ -89,7 +90,8 @@ impl Host {
     }
 }
 
-fn repository() -> PathBuf {
+/// The root of this repository.
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
