@@ -443,9 +443,9 @@ fn gvproxy_carries_a_guest(scene: &Scene) -> Result<()> {
     let _web = scene.world.web(&folder, 8011)?;
     let gvproxy = said_of(&mut Command::new(hv_boot_tests::repository().join("ci/gvproxy")))?.code(0)?.text();
     let path = scene.world.folder().join("gvproxy.socket");
-    let listen = format!("unixgram://{}", path.display());
+    let listen = format!("unix://{}", path.display());
     let _gvproxy =
-        scene.world.serve(scene.world.near(&gvproxy, &["-listen-vfkit", &listen, "-ssh-port", "-1"]))?;
+        scene.world.serve(scene.world.near(&gvproxy, &["-listen-qemu", &listen, "-ssh-port", "-1"]))?;
     until("gvproxy listens", || path.exists())?;
     let net = format!("socket={}", path.display());
     let said =
