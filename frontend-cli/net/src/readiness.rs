@@ -11,6 +11,7 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 pub(crate) mod tokens {
     use mio::Token;
 
+    #[cfg(target_os = "linux")]
     pub(crate) const TAP: Token = Token(usize::MAX - 100);
     pub(crate) const SOCKET: Token = Token(usize::MAX - 101);
     pub(crate) const SEGMENT: Token = Token(usize::MAX - 102);

@@ -12,6 +12,9 @@ use hv_core::{
     net::{FrameHeader, NetBackend, Offloads, Received},
 };
 
+/// A frame and what it says beside its bytes.
+pub(crate) type Frame = (FrameHeader, Vec<u8>);
+
 /// Guest RAM for one frame each way, in pieces.
 pub(crate) struct Ram(GuestMemoryMmap, Vec<Segment>);
 
@@ -83,7 +86,7 @@ impl<B: NetBackend> Worker<B> {
     }
 
     /// What is there now.
-    pub(crate) fn receive(&mut self) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+    pub(crate) fn receive(&mut self) -> io::Result<Option<Frame>> {
         if self.backend.next_len().is_none() {
             // What it says of an end comes with the next call.
             return Ok(None);
@@ -118,8 +121,8 @@ impl<B: NetBackend> Worker<B> {
 /// A backend that keeps what it is sent and gives what it is told to.
 #[derive(Clone, Default)]
 pub(crate) struct Plain {
-    pub(crate) sent: Arc<Mutex<Vec<(FrameHeader, Vec<u8>)>>>,
-    pub(crate) to_give: Arc<Mutex<VecDeque<(FrameHeader, Vec<u8>)>>>,
+    pub(crate) sent: Arc<Mutex<Vec<Frame>>>,
+    pub(crate) to_give: Arc<Mutex<VecDeque<Frame>>>,
     pub(crate) is_full: Arc<Mutex<bool>>,
 }
 

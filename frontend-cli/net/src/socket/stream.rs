@@ -176,7 +176,8 @@ impl NetBackend for Stream {
         }
         let head = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
         let is_small = len <= SMALL;
-        if !(is_small && self.outbox.has_room(head.len() + len)) && !self.drain()? {
+        let joins = is_small && self.outbox.has_room(head.len() + len);
+        if !joins && !self.drain()? {
             return Ok(false);
         }
         if is_small {
