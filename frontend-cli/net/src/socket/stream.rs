@@ -187,17 +187,17 @@ impl NetBackend for Stream {
         match volatile_io::gather(socket.as_fd(), &head, frame, 0) {
             Ok(sent) if sent < head.len() + len => {
                 // The rest must follow, whatever becomes of the guest's buffer.
-                self.outbox.push(&head, frame, sent)?;
                 self.readiness.wait_for_room(socket.as_fd(), true);
-                Ok(true)
+                let kept = self.outbox.push(&head, frame, sent);
+                kept.map(|()| true).inspect_err(|error| self.lose(error))
             }
             Ok(_) => Ok(true),
             Err(error) if super::is_full(&error) => {
                 self.readiness.wait_for_room(socket.as_fd(), true);
                 Ok(false)
             }
-            // Of the guest's making: too many pieces, or none of its RAM.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(true),
+            // Of the guest's making, not the host's: too many pieces, or none of its RAM.
+            Err(error) if error.raw_os_error().is_none() => Ok(true),
             Err(error) => {
                 self.lose(&error);
                 Err(error)

@@ -2,7 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixListener, UnixStream},
+    },
+    process::{Command, Stdio},
 };
 
 use hv_core::net::{FrameHeader, Offloads};
@@ -74,7 +78,10 @@ fn a_slow_peer_gets_every_frame_once() {
     let sizes = [60, 65_549, 1514, 9000];
     let size = move |number: u32| sizes[usize::try_from(number).unwrap() % 4];
     let count = 3000;
+    // It begins when there was no room once.
+    let (begin, begun) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
+        begun.recv().unwrap();
         for number in 0..count {
             assert!(read_frame(&mut peer) == numbered(number, size(number)), "{number}");
         }
@@ -87,6 +94,7 @@ fn a_slow_peer_gets_every_frame_once() {
             number += 1;
         } else {
             refused += 1;
+            begin.send(()).unwrap();
             card.wait();
         }
     }
@@ -232,4 +240,69 @@ fn the_kind_of_socket_decides_and_what_is_none_is_named() {
     assert!(matches!(refusal(&at("stream")), NetError::NobodyListens { .. }));
     assert!(matches!(refusal(&at("datagram")), NetError::NobodyListens { .. }));
     assert!(matches!(refusal(&at(&"x".repeat(120))), NetError::LongPath { .. }));
+}
+
+/// A child that is ended with its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn passt_itself_answers_and_may_be_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // It gives its privileges up before it makes the socket.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let path = folder.path().join("passt.socket");
+    let start = || {
+        let mut command = Command::new("passt");
+        command.args(["--foreground", "--quiet", "--gateway", "10.0.2.2"]);
+        command.args(["--address", "10.0.2.15", "--netmask", "24", "--socket"]).arg(&path);
+        command.stderr(Stdio::null()).spawn().map(Ended)
+    };
+    let Ok(mut child) = start() else {
+        println!("skipped: passt is not installed");
+        return;
+    };
+    let card = loop {
+        if let Ok(card) = stream::Stream::connect(&path) {
+            break card;
+        }
+        if child.0.try_wait().unwrap().is_some() {
+            println!("skipped: passt cannot run here");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let mut card = Worker::new(card);
+    let answered = |card: &mut Worker<stream::Stream>| {
+        // ARP: who has the gateway's address?
+        let mut question = vec![0xff; 6];
+        question.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 2, 15]);
+        question.extend([0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+        assert!(card.send(&question).unwrap());
+        loop {
+            let frame = card.next();
+            if frame[12..14] == [8, 6] && frame[20..22] == [0, 2] {
+                assert_eq!(frame[28..32], [10, 0, 2, 2]);
+                assert_eq!(frame[..6], [2, 0, 0, 0, 0, 1]);
+                return;
+            }
+        }
+    };
+    answered(&mut card);
+    drop(child);
+    while card.backend.is_up() {
+        card.wait();
+    }
+    let _child = start().unwrap();
+    while !card.backend.is_up() {
+        card.wait();
+    }
+    answered(&mut card);
 }

@@ -122,9 +122,15 @@ fn refusal(name: &str, error: Errno) -> NetError {
 impl Tap {
     /// What an error of its descriptor says of the tap.
     fn note(&mut self, error: &io::Error) {
-        if Errno::from_io_error(error) == Some(Errno::BADFD) && !self.is_gone {
+        if Errno::from_io_error(error) == Some(Errno::BADFD) {
+            self.lose();
+        }
+    }
+
+    fn lose(&mut self) {
+        self.is_readable = false;
+        if !self.is_gone {
             self.is_gone = true;
-            self.is_readable = false;
             tracing::warn!("tap {} was removed; its guest's link is down", self.name);
         }
     }
@@ -168,7 +174,10 @@ impl NetBackend for Tap {
         self.readiness.stop();
     }
 
-    fn wake(&mut self, _: &mio::Events) {
+    fn wake(&mut self, events: &mio::Events) {
+        if events.iter().any(|event| event.token() == tokens::TAP && event.is_error()) {
+            self.lose();
+        }
         self.is_readable = !self.is_gone;
         // Asked for again by the frame that waits, if there is still no room.
         self.readiness.wait_for_room(self.tun.as_fd(), false);
