@@ -94,9 +94,10 @@ impl Segment {
         }
     }
 
-    /// Gets to know `name`.
+    /// Gets to know `name`, unless it is known, or is this one, as only a stranger would say.
     fn meet(&mut self, name: &str) {
-        if self.members.len() >= MOST_MEMBERS || self.members.iter().any(|member| member.name() == name) {
+        let is_known = self.members.iter().any(|member| member.name() == name);
+        if is_known || self.members.len() >= MOST_MEMBERS || self.head[1..] == *name.as_bytes() {
             return;
         }
         match Member::meet(&self.folder.path(name), name, &self.head) {
@@ -113,7 +114,8 @@ impl Segment {
             let member = self.members.swap_remove(index);
             tracing::debug!("guest {} left the network segment", member.name());
             self.learned.forget(member.name());
-            self.folder.bury(member.name());
+            // It is stale, or another has the name by now.
+            self.meet(member.name());
         }
         delivery
     }

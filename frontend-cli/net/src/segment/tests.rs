@@ -83,6 +83,23 @@ fn a_member_that_was_killed_is_forgotten_and_its_name_is_free() {
 }
 
 #[test]
+fn a_member_that_comes_back_under_its_name_is_met_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("segment");
+    let [mut one, mut two] = ["one", "two"].map(|name| member(&path, name));
+    assert!(two.send(&frame(ALL, mac(2), b"hello")).unwrap());
+    one.next();
+    drop(two);
+    let mut two = member(&path, "two");
+    // The first frame finds out, and the second is for whoever has the address now.
+    let to_two = frame(mac(2), mac(1), b"is it you?");
+    assert!(one.send(&to_two).unwrap());
+    assert_eq!(two.receive().unwrap(), None);
+    assert!(one.send(&to_two).unwrap());
+    assert_eq!(two.next(), to_two);
+}
+
+#[test]
 fn a_member_that_takes_nothing_costs_the_others_nothing_but_one_wait() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("segment");
@@ -181,6 +198,8 @@ fn datagrams_of_any_kind_are_passed_over() {
         [head("no-one"), vec![1; 13]].concat(),
         vec![0xc3; 300],
     ];
+    sender.send_to(&[head("one"), frame(ALL, mac(8), b"I am you")].concat(), path.join("one")).unwrap();
+    one.next();
     for bytes in nonsense {
         sender.send_to(&bytes, path.join("one")).unwrap();
         assert_eq!(one.receive().unwrap(), None, "{bytes:?}");
