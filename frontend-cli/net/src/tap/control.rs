@@ -8,6 +8,7 @@ use rustix::ioctl::{self, IntegerSetter, Opcode, Setter, Updater, opcode};
 const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
 const TUNSETOFFLOAD: Opcode = opcode::write::<c_int>(b'T', 208);
 const TUNSETVNETHDRSZ: Opcode = opcode::write::<c_int>(b'T', 216);
+const TUNSETQUEUE: Opcode = opcode::write::<c_int>(b'T', 217);
 const SIOCGIFMTU: Opcode = 0x8921;
 
 /// `struct ifreq`: an interface's name, and a value that depends on the call.
@@ -33,6 +34,14 @@ pub(super) fn attach(tun: impl AsFd, name: &str, flags: u16) -> io::Result<()> {
     request.value[..2].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: the kernel reads a `struct ifreq` (40 bytes on 64-bit hosts, which `Request` is) and writes one back.
     Ok(unsafe { ioctl::ioctl(tun, Updater::<TUNSETIFF, Request>::new(&mut request)) }?)
+}
+
+/// Has the interface that `tun` is tied to use this queue or not, by `flags`.
+pub(super) fn set_queue(tun: impl AsFd, flags: u16) -> io::Result<()> {
+    let mut request = Request::new("")?;
+    request.value[..2].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: the kernel reads a `struct ifreq` (40 bytes on 64-bit hosts, which `Request` is).
+    Ok(unsafe { ioctl::ioctl(tun, Updater::<TUNSETQUEUE, Request>::new(&mut request)) }?)
 }
 
 /// Has each frame stand behind a header of `size` bytes.

@@ -27,6 +27,8 @@ use crate::{
 
 const IFF_TAP: u16 = 0x0002;
 const IFF_MULTI_QUEUE: u16 = 0x0100;
+const IFF_ATTACH_QUEUE: u16 = 0x0200;
+const IFF_DETACH_QUEUE: u16 = 0x0400;
 const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
 
@@ -42,6 +44,8 @@ const AROUND: usize = 14 + 4;
 pub(super) struct Tap {
     name: String,
     tun: File,
+    /// Whether the interface must be told when a driver uses this queue: it would spread its frames over all.
+    is_one_of_many: bool,
     readiness: Readiness,
     /// Bytes of the longest frame that it gives.
     longest: usize,
@@ -81,9 +85,13 @@ pub(super) fn attach(name: &str, queues: u16) -> Result<Vec<Tap>, NetError> {
         }
         let size = i32::try_from(FRAME_HEADER_SIZE).unwrap_or_default();
         control::set_header_size(&tun, size).map_err(fail("TUNSETVNETHDRSZ"))?;
+        if multi_queue {
+            control::set_queue(&tun, IFF_DETACH_QUEUE).map_err(fail("TUNSETQUEUE"))?;
+        }
         taps.push(Tap {
             name: owned(),
             tun,
+            is_one_of_many: multi_queue,
             readiness: Readiness::new(tokens::TAP),
             longest: MAX_PLAIN_FRAME,
             is_readable: true,
@@ -158,10 +166,17 @@ impl NetBackend for Tap {
             control::mtu(any_socket()?, &self.name)
                 .map_or(MAX_PLAIN_FRAME, |mtu| (mtu + AROUND).min(MAX_FRAME))
         };
-        match control::set_offloads(&self.tun, offloads) {
+        let attached = if self.is_one_of_many && !self.readiness.is_started() {
+            control::set_queue(&self.tun, IFF_ATTACH_QUEUE)
+        } else {
+            Ok(())
+        };
+        match attached.and_then(|()| control::set_offloads(&self.tun, offloads)) {
             Ok(()) => {}
             // No interface, no link: what the guest is to see, and no reason to end its card.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADFD) => self.note(&error),
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::BADFD | Errno::INVAL)) => {
+                self.lose()
+            }
             Err(error) => return Err(error),
         }
         self.is_readable = !self.is_gone;
@@ -172,6 +187,13 @@ impl NetBackend for Tap {
     fn stop(&mut self, _: &mio::Registry) {
         self.readiness.remove(self.tun.as_fd());
         self.readiness.stop();
+        self.is_readable = false;
+        if self.is_one_of_many
+            && !self.is_gone
+            && let Err(error) = control::set_queue(&self.tun, IFF_DETACH_QUEUE)
+        {
+            tracing::debug!("tap {}: its queue stays in use: {error}", self.name);
+        }
     }
 
     fn wake(&mut self, events: &mio::Events) {
