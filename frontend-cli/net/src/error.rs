@@ -95,7 +95,7 @@ pub enum NetError {
         path: PathBuf,
     },
     /// A file of another kind.
-    #[error("{} is not a socket; give the path that passt (--socket) or gvproxy (--listen-vfkit) listens on", path.display())]
+    #[error("{} is not a socket; give the path that passt (--socket) or gvproxy (--listen-qemu, --listen-vfkit) listens on", path.display())]
     NotASocket {
         /// As it was given.
         path: PathBuf,
