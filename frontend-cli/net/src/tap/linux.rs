@@ -166,17 +166,18 @@ impl NetBackend for Tap {
             control::mtu(any_socket()?, &self.name)
                 .map_or(MAX_PLAIN_FRAME, |mtu| (mtu + AROUND).min(MAX_FRAME))
         };
-        let attached = if self.is_one_of_many && !self.readiness.is_started() {
-            control::set_queue(&self.tun, IFF_ATTACH_QUEUE)
-        } else {
-            Ok(())
-        };
-        match attached.and_then(|()| control::set_offloads(&self.tun, offloads)) {
+        if self.is_one_of_many
+            && !self.readiness.is_started()
+            && let Err(error) = control::set_queue(&self.tun, IFF_ATTACH_QUEUE)
+        {
+            // There is no interface to use it any more.
+            tracing::debug!("tap {}: its queue cannot be used: {error}", self.name);
+            self.lose();
+        }
+        match control::set_offloads(&self.tun, offloads) {
             Ok(()) => {}
             // No interface, no link: what the guest is to see, and no reason to end its card.
-            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::BADFD | Errno::INVAL)) => {
-                self.lose()
-            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADFD) => self.lose(),
             Err(error) => return Err(error),
         }
         self.is_readable = !self.is_gone;

@@ -26,12 +26,14 @@ fn within(start: &[&str], setup: &str, name: &str) {
         }
     }
     let script = format!("{setup} \"$0\" --exact --ignored --nocapture tap::linux::tests::{name}");
-    let status = Command::new(start[0])
+    let output = Command::new(start[0])
         .args(&start[1..])
         .args(["sh", "-ec", &script])
         .arg(env::current_exe().unwrap())
-        .status();
-    assert!(status.unwrap().success(), "{name}");
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{output:?}");
 }
 
 fn refusal(name: &str, queues: u16) -> NetError {
