@@ -1,1 +1,16 @@
 //! What a guest's network cable leads to: [`hv_core::net::NetBackend`] in its forms.
+
+pub mod capture;
+mod error;
+mod ethernet;
+mod mailbox;
+mod offload;
+mod readiness;
+pub mod segment;
+pub mod socket;
+pub mod switch;
+pub mod tap;
+#[cfg(test)]
+mod testing;
+
+pub use error::NetError;

@@ -1,17 +1,25 @@
-//! Positioned vectored I/O between a file and guest RAM, without a copy and without a reference to guest RAM.
+//! Vectored I/O between the host's files and sockets and guest RAM, without a copy and without a reference to guest RAM.
 #![expect(
     unsafe_code,
-    reason = "preadv and pwritev on memory that the guest changes meanwhile take raw pointers"
+    reason = "preadv, readv and their like on memory that the guest changes meanwhile take raw pointers"
 )]
 
-use std::{fs::File, io, os::fd::AsRawFd, ptr};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
 
 use vm_memory::{GuestMemoryBackend, VolatileSlice};
 
-use super::{GuestBuffer, Segment};
+use super::{GuestBuffer, Segment, parts};
 
 /// Pieces per system call. The smallest limit of a supported host is 1024; beyond this the calls cost nothing.
 const MAX_PIECES: usize = 128;
+
+/// The most pieces that hosts take in one system call.
+const MOST_PIECES: usize = 1024;
 
 const NO_PIECE: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
@@ -35,6 +43,78 @@ pub fn read_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<
 /// The host's, or `WriteZero` if it takes no more bytes.
 pub fn write_at(file: &File, offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {
     transfer(Direction::Write, file, offset, buffer)
+}
+
+/// Reads once from `fd`, into `head` and then into `buffer`; says how many bytes came, 0 at the end of a stream.
+///
+/// # Errors
+/// The host's, `WouldBlock` among them, or `InvalidInput` if `buffer` has more pieces than the host takes at once.
+pub fn scatter(fd: BorrowedFd<'_>, head: &mut [u8], buffer: GuestBuffer<'_>) -> io::Result<usize> {
+    let head = libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() };
+    transfer_once(Direction::Read, fd, head, buffer, 0)
+}
+
+/// Writes `head` and then `buffer` without its first `skip` bytes to `fd`, once; says how many bytes went.
+///
+/// # Errors
+/// The host's, `WouldBlock` among them, or `InvalidInput` if `buffer` has more pieces than the host takes at once.
+pub fn gather(fd: BorrowedFd<'_>, head: &[u8], buffer: GuestBuffer<'_>, skip: usize) -> io::Result<usize> {
+    // The host only reads it.
+    let head = libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() };
+    transfer_once(Direction::Write, fd, head, buffer, skip)
+}
+
+fn transfer_once(
+    direction: Direction,
+    fd: BorrowedFd<'_>,
+    head: libc::iovec,
+    buffer: GuestBuffer<'_>,
+    skip: usize,
+) -> io::Result<usize> {
+    // Most frames are one piece.
+    if skip == 0
+        && let &[Segment { address, len }] = buffer.segments
+        && let Ok(slice) = buffer.ram.get_slice(address, len as usize)
+    {
+        return transfer_vector(direction, fd, &[head, piece(&slice)]);
+    }
+    let mut pieces = Vec::with_capacity(buffer.segments.len().saturating_add(2).min(MOST_PIECES));
+    pieces.push(head);
+    // What is skipped is beyond any buffer if it is no u32.
+    let skip = u32::try_from(skip).unwrap_or(u32::MAX);
+    for Segment { address, len } in parts(buffer.segments, skip, u32::MAX) {
+        for slice in buffer.ram.get_slices(address, len as usize) {
+            if pieces.len() == MOST_PIECES {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            pieces.push(piece(&slice.map_err(io::Error::other)?));
+        }
+    }
+    transfer_vector(direction, fd, &pieces)
+}
+
+/// One system call on `pieces`, again if a signal interrupted it.
+fn transfer_vector(direction: Direction, fd: BorrowedFd<'_>, pieces: &[libc::iovec]) -> io::Result<usize> {
+    let count = libc::c_int::try_from(pieces.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    loop {
+        // SAFETY: `fd` is open as long as it is borrowed. `pieces` holds `count` entries: the first is the caller's
+        // `head`, which `scatter` holds exclusively and `gather` only has read, and each other is a run of guest RAM
+        // that the caller's borrow keeps mapped. The kernel alone touches those bytes, no Rust reference to them
+        // exists, and RAM that the guest changes meanwhile is bytes to both.
+        let moved = unsafe {
+            match direction {
+                Direction::Read => libc::readv(fd.as_raw_fd(), pieces.as_ptr(), count),
+                Direction::Write => libc::writev(fd.as_raw_fd(), pieces.as_ptr(), count),
+            }
+        };
+        if let Ok(moved) = usize::try_from(moved) {
+            return Ok(moved);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 fn transfer(direction: Direction, file: &File, mut offset: u64, buffer: GuestBuffer<'_>) -> io::Result<()> {

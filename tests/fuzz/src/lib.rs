@@ -42,6 +42,8 @@
 //! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
 //! | [`content_range`] | `Content-Range` headers | the range lies within the total |
 //! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
+//! | [`net_capture`] | frames of a guest with any header, TCP to be cut | the file is whole blocks; no payload is lost |
+//! | [`net_stream`] | what the program at the other end of a network socket says, in pieces of any size | frames come whole and in order; a length that no frame has is the end |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -79,6 +81,8 @@ mod kernel_lists;
 mod kernels;
 mod manifest;
 mod module_info;
+mod net_capture;
+mod net_stream;
 mod package;
 mod payload;
 mod pci;
@@ -130,6 +134,8 @@ pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;
 pub use manifest::manifest;
 pub use module_info::module_info;
+pub use net_capture::net_capture;
+pub use net_stream::net_stream;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

@@ -1,6 +1,12 @@
 //! Guest RAM and file exchange bytes, whatever the pieces and the host's calls.
 
-use std::os::unix::fs::FileExt;
+use std::{
+    io::{Read, Write},
+    os::{
+        fd::AsFd,
+        unix::{fs::FileExt, net::UnixStream},
+    },
+};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -84,4 +90,55 @@ fn a_short_transfer_goes_on_where_it_stopped() {
     let left: Vec<_> =
         pieces.iter().map(|piece| (piece.iov_base.addr() - base.addr(), piece.iov_len)).collect();
     assert_eq!(left, [(4, 0), (6, 2), (8, 4)]);
+}
+
+#[test]
+fn a_head_and_ram_go_in_one_call_each_way() {
+    let ram = ram();
+    let (here, mut there) = UnixStream::pair().unwrap();
+    let sent = pattern(1000);
+    ram.write_slice(&sent[..600], GuestAddress(0xff00)).unwrap();
+    ram.write_slice(&sent[600..], GuestAddress(0x200)).unwrap();
+    // The first piece crosses from one region to the next.
+    let segments = [segment(0xff00, 600), segment(0x200, 400)];
+    let buffer = GuestBuffer { ram: &ram, segments: &segments };
+    for skip in [0, 1, 599, 600, 601, 1000, usize::MAX] {
+        let expected = [b"head", &sent[skip.min(1000)..]].concat();
+        assert_eq!(gather(here.as_fd(), b"head", buffer, skip).unwrap(), expected.len());
+        let mut got = vec![0; expected.len()];
+        there.read_exact(&mut got).unwrap();
+        assert_eq!(got, expected, "{skip}");
+    }
+
+    let back = pattern(504);
+    there.write_all(&back).unwrap();
+    let mut head = [0; 4];
+    let into = [segment(0xfff0, 100), segment(0x700, 3000)];
+    let buffer = GuestBuffer { ram: &ram, segments: &into };
+    assert_eq!(scatter(here.as_fd(), &mut head, buffer).unwrap(), 504);
+    let mut got = vec![0; 500];
+    buffer.copy_to(&mut got).unwrap();
+    assert_eq!([&head, &got[..]].concat(), back);
+
+    here.set_nonblocking(true).unwrap();
+    let error = scatter(here.as_fd(), &mut head, buffer).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    drop(there);
+    assert_eq!(scatter(here.as_fd(), &mut head, buffer).unwrap(), 0);
+}
+
+#[test]
+fn more_pieces_than_one_call_takes_are_refused_whole() {
+    let ram = ram();
+    let (here, mut there) = UnixStream::pair().unwrap();
+    let segments: Vec<_> = (0..MOST_PIECES as u64).map(|at| segment(at, 1)).collect();
+    let few = GuestBuffer { ram: &ram, segments: &segments[1..] };
+    assert_eq!(gather(here.as_fd(), b"h", few, 0).unwrap(), MOST_PIECES);
+    there.read_exact(&mut vec![0; MOST_PIECES]).unwrap();
+    let many = GuestBuffer { ram: &ram, segments: &segments };
+    assert_eq!(gather(here.as_fd(), b"h", many, 0).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let outside = [segment(0x1fffe, 3)];
+    assert!(gather(here.as_fd(), b"h", GuestBuffer { ram: &ram, segments: &outside }, 0).is_err());
+    there.set_nonblocking(true).unwrap();
+    assert_eq!(there.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
