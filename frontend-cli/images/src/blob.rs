@@ -1,4 +1,4 @@
-//! Reads a packed layer on a thread of its own: what unpacks and hashes does not wait for what writes.
+//! Unpacks a layer on one thread and hashes the archive in it on another: neither waits for what writes.
 
 use std::{
     io::{self, BufReader, Read},
@@ -13,13 +13,13 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::{
     Descriptor, Digest, Progress,
-    digest::HashingReader,
+    digest::{Hasher, HashingReader},
     packing::{Limited, Packing},
     source::{check_digest, check_size},
 };
 
 const CHUNK: usize = 64 << 10;
-/// Chunks on their way between the threads.
+/// Chunks on their way between two threads.
 const CHUNKS: usize = 32;
 
 /// What is known of an archive when it was read to its end.
@@ -50,24 +50,28 @@ pub(crate) fn unpack(
     let result = thread::scope(|scope| {
         let (sender, receiver) = sync_channel(CHUNKS);
         let (giver, unused) = sync_channel(CHUNKS);
-        let thread = scope.spawn(|| read(reader, descriptor, most, &done, sender, unused));
+        let (unhashed, to_hash) = sync_channel(CHUNKS);
+        let reading = scope.spawn(|| read(reader, descriptor, most, &done, unhashed, unused));
+        let hashing = scope.spawn(|| hash(to_hash, sender));
         let chunks = Chunks { receiver, giver, chunk: Vec::new(), at: 0, done: &done, told: 0, progress };
         let mut chunks = BufReader::with_capacity(CHUNK, chunks);
         // What lies behind the archive's end belongs to the blob.
         let applied = apply(&mut chunks).and_then(|()| Ok(io::copy(&mut chunks, &mut io::sink())?));
         drop(chunks);
-        let unpacked = thread.join().map_err(|_| anyhow!("the thread that unpacks failed"))?;
+        let hashed = hashing.join().map_err(|_| anyhow!("the thread that hashes failed"))?;
+        let read = reading.join().map_err(|_| anyhow!("the thread that unpacks failed"))?;
         // If the blob is not the promised one, that is the cause of whatever else is wrong.
-        match (unpacked, applied) {
+        match (read, applied) {
             (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(None), Ok(_)) => Err(anyhow!("the archive was not read to its end")),
-            (Ok(Some(unpacked)), Ok(_)) => Ok(unpacked),
+            (Ok(whole), Ok(_)) => {
+                hashed.filter(|_| whole).ok_or_else(|| anyhow!("the archive was not read to its end"))
+            }
         }
     });
     result.with_context(|| format!("layer {}", descriptor.digest))
 }
 
-/// The thread: reads, unpacks and hashes a blob; nothing if nobody wanted the archive to its end.
+/// The first thread: reads, checks and unpacks a blob; whether the archive was wanted to its end.
 fn read(
     reader: impl Read + Send,
     descriptor: &Descriptor,
@@ -75,14 +79,14 @@ fn read(
     done: &AtomicU64,
     sender: SyncSender<io::Result<Vec<u8>>>,
     unused: Receiver<Vec<u8>>,
-) -> Result<Option<Unpacked>> {
+) -> Result<bool> {
     // One byte more than promised shows what goes on after its end.
     let reader = Counting { inner: reader.take(descriptor.size.saturating_add(1)), done };
     let mut packed = BufReader::with_capacity(CHUNK, HashingReader::new(reader));
     let unpacked = unpack_to(&mut packed, most, &sender, &unused);
     drop((sender, unused));
     // What nobody wants to unpack any more is still worth a look: damage is told as such. But not at any price.
-    let most = if matches!(unpacked, Ok(Some(_))) { u64::MAX } else { MOST_LOOK };
+    let most = if matches!(unpacked, Ok(true)) { u64::MAX } else { MOST_LOOK };
     let looked = io::copy(&mut packed.by_ref().take(most), &mut io::sink())?;
     if looked == most {
         return unpacked;
@@ -98,15 +102,15 @@ fn unpack_to(
     most: u64,
     sender: &SyncSender<io::Result<Vec<u8>>>,
     unused: &Receiver<Vec<u8>>,
-) -> Result<Option<Unpacked>> {
+) -> Result<bool> {
     let packing = Packing::of(packed.fill_buf()?)?;
-    let mut archive = HashingReader::new(Limited::new(packing.unpack(packed), most));
+    let mut archive = Limited::new(packing.unpack(packed), most);
     loop {
         let mut chunk = unused.try_recv().unwrap_or_default();
         chunk.clear();
         match archive.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
-            Ok(0) => break,
-            Ok(_) if sender.send(Ok(chunk)).is_err() => return Ok(None),
+            Ok(0) => return Ok(true),
+            Ok(_) if sender.send(Ok(chunk)).is_err() => return Ok(false),
             Ok(_) => {}
             Err(error) => {
                 // Who reads need not know more: what is returned here goes before what it makes of this.
@@ -115,8 +119,23 @@ fn unpack_to(
             }
         }
     }
-    let (diff_id, size) = archive.finish();
-    Ok(Some(Unpacked { diff_id, size }))
+}
+
+/// The second thread: hashes the archive on its way; nothing if it was not wanted to its end.
+#[expect(clippy::needless_pass_by_value, reason = "that it is dropped tells who reads of the end")]
+fn hash(
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    sender: SyncSender<io::Result<Vec<u8>>>,
+) -> Option<Unpacked> {
+    let (mut hasher, mut size) = (Hasher::default(), 0_u64);
+    for chunk in receiver {
+        if let Ok(bytes) = &chunk {
+            hasher.bytes(bytes);
+            size = size.saturating_add(bytes.len() as u64);
+        }
+        sender.send(chunk).ok()?;
+    }
+    Some(Unpacked { diff_id: hasher.finish(), size })
 }
 
 /// Shows how much of a blob was read.

@@ -99,6 +99,11 @@ impl<'de> Deserialize<'de> for Digest {
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
+    /// Adds bytes as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     /// Adds bytes, with their number in front so that where one field ends is part of what is hashed.
     pub(crate) fn field(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
