@@ -7,6 +7,7 @@ mod background;
 mod commands;
 mod config;
 mod console;
+mod detach_keys;
 mod doctor;
 mod escape;
 mod exit_code;
@@ -18,6 +19,7 @@ mod image;
 mod images;
 mod initramfs;
 mod input;
+mod linux_signal;
 #[cfg(target_os = "macos")]
 mod macos;
 mod manifest;
