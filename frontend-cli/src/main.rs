@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod attended;
 mod backend;
 mod background;
 mod commands;

@@ -103,7 +103,18 @@ impl<'a> Session<'a> {
     ) -> Self {
         let Command { process, input, outputs, terminal } = command;
         let buffer = vec![0; MOST_DATA].into_boxed_slice();
-        Self { stream, reader, outgoing, process, input, outputs, terminal, buffer, ended: None, detached: false }
+        Self {
+            stream,
+            reader,
+            outgoing,
+            process,
+            input,
+            outputs,
+            terminal,
+            buffer,
+            ended: None,
+            detached: false,
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {

@@ -128,7 +128,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                 _ if !linux_signal::is_known(number) => {
                     Answer::error(format!("signal {number} cannot be sent; use one from 1 to 31"))
                 }
-                Some(command) if command.signal(i32::from(number)) => Answer::Done,
+                Some(command) if command.signal_if_it_runs(number) => Answer::Done,
                 Some(_) => Answer::error("the guest's command does not run yet, or no more"),
                 None => Answer::error(
                     "signals are for the commands of guests from images; `hv stop` presses this one's power button",
