@@ -119,11 +119,11 @@ fn keys_leave_standard_input_and_output() {
 
 #[test]
 fn keys_that_are_not_all_of_them_are_the_commands() {
-    let script = "stty raw -echo; echo up; head -c 4 | od -An -tx1";
+    let script = "stty raw -echo; echo up.; head -c 4 | od -An -tx1";
     let (ended, rest) = keys(&[b"\x10", b"\x10a\x11"], Leaving::Session, script);
     assert_eq!((ended, rest.trim()), (Ended::Exited(0), "10 10 61 11"));
     let refused = Leaving::Refused("it goes on");
-    let (ended, rest) = keys(&[b"\x10\x11", b"b"], refused, "stty raw -echo; echo up; head -c 1");
+    let (ended, rest) = keys(&[b"\x10\x11", b"b"], refused, "stty raw -echo; echo up.; head -c 1");
     assert_eq!((ended, rest.trim()), (Ended::Exited(0), "b"));
 }
 
