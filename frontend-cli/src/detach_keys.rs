@@ -61,20 +61,21 @@ impl Watch {
         (!keys.0.is_empty()).then(|| Self { keys: keys.0.clone(), held: Vec::new() })
     }
 
-    /// Adds to `passed` what of `typed` is the command's for sure. Whether the keys were pressed; what follows them is
-    /// nobody's.
-    pub(crate) fn pass(&mut self, typed: &[u8], passed: &mut Vec<u8>) -> bool {
-        for byte in typed {
+    /// Adds to `passed` what of `typed` is the command's for sure, up to the keys. What follows them, if they were
+    /// pressed.
+    pub(crate) fn pass<'a>(&mut self, mut typed: &'a [u8], passed: &mut Vec<u8>) -> Option<&'a [u8]> {
+        while let Some((byte, rest)) = typed.split_first() {
+            typed = rest;
             self.held.push(*byte);
             while !self.keys.starts_with(&self.held) {
                 passed.push(self.held.remove(0));
             }
             if self.held.len() == self.keys.len() {
                 self.held.clear();
-                return true;
+                return Some(typed);
             }
         }
-        false
+        None
     }
 
     /// How many keys are held back.
@@ -94,7 +95,7 @@ mod tests {
 
     fn typed(keys: &str, pieces: &[&[u8]]) -> (Vec<u8>, bool, Vec<u8>) {
         let (mut watch, mut passed) = (Watch::new(&keys.parse().unwrap()).unwrap(), Vec::new());
-        let pressed = pieces.iter().any(|piece| watch.pass(piece, &mut passed));
+        let pressed = pieces.iter().any(|piece| watch.pass(piece, &mut passed).is_some());
         (passed, pressed, watch.rest())
     }
 

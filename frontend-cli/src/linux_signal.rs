@@ -17,7 +17,8 @@ pub(crate) fn parse(text: &str) -> Result<u8, String> {
     let number = (1..).zip(NAMES).find(|(_, known)| *known == name).map(|(number, _)| number);
     let number =
         number.or_else(|| ALIASES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number));
-    let plain = || text.parse().ok().filter(|number| is_known(*number));
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let plain = || text.parse().ok().filter(|number| is_plain && is_known(*number));
     number
         .or_else(plain)
         .ok_or_else(|| "write the name of a signal, such as TERM, or a number from 1 to 31".to_owned())

@@ -215,7 +215,8 @@ impl Session {
 
     /// Looks for the detach keys in standard input.
     pub(crate) fn watch(&mut self, keys: &DetachKeys, leaving: Leaving) {
-        self.source.watch(Watch::new(keys));
+        let goes_on = matches!(leaving, Leaving::Refused(_));
+        self.source.watch(Watch::new(keys), goes_on);
         self.leaving = leaving;
     }
 

@@ -19,16 +19,18 @@ pub(super) struct Source {
     ahead: usize,
     /// Keys that are not for the command.
     keys: Option<Watch>,
+    /// What follows those keys is the command's again.
+    goes_on: bool,
 }
 
 impl Source {
     pub(super) fn new(source: Option<OwnedFd>) -> Self {
-        Self { source, ahead: 0, keys: None }
+        Self { source, ahead: 0, keys: None, goes_on: false }
     }
 
-    /// Looks for keys that are not for the command from now on.
-    pub(super) fn watch(&mut self, keys: Option<Watch>) {
-        self.keys = keys;
+    /// Looks for keys that are not for the command from now on. What follows them is nobody's unless it `goes_on`.
+    pub(super) fn watch(&mut self, keys: Option<Watch>, goes_on: bool) {
+        (self.keys, self.goes_on) = (keys, goes_on);
     }
 
     /// Bytes that may be on the way, besides those that are or will be.
@@ -64,8 +66,11 @@ impl Source {
         let Some(keys) = &mut self.keys else {
             return self.send(typed, outgoing).map(|()| false);
         };
-        let mut passed = Vec::new();
-        let pressed = keys.pass(typed, &mut passed);
+        let (mut passed, mut pressed, mut left) = (Vec::new(), false, typed);
+        while let Some(rest) = keys.pass(left, &mut passed) {
+            pressed = true;
+            left = if self.goes_on { rest } else { &[] };
+        }
         self.send(&passed, outgoing)?;
         Ok(pressed)
     }

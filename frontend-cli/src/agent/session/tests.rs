@@ -147,11 +147,12 @@ fn both_outputs_are_copied_whole() {
     assert_eq!(copied.iter().filter(|byte| **byte == b'e').count(), 300_000);
 
     // A reader of the copy that leaves is no reader of the command's.
-    let stdio = Stdio { copy: Some(io::pipe().unwrap().1.into()), ..pipes().0 };
-    assert_eq!(
-        run(agent(), &command("echo one; sleep 0.1; echo two; exit 4"), stdio).unwrap(),
-        Ended::Exited(4)
-    );
+    let (stdio, _input, mut output, _errors) = pipes();
+    let stdio = Stdio { copy: Some(io::pipe().unwrap().1.into()), ..stdio };
+    let ended = run(agent(), &command("echo one; sleep 0.1; echo two; exit 4"), stdio).unwrap();
+    let mut shown = String::new();
+    output.read_to_string(&mut shown).unwrap();
+    assert_eq!((ended, &*shown), (Ended::Exited(4), "one\ntwo\n"));
 }
 
 #[test]
