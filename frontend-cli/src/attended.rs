@@ -20,7 +20,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 
 use crate::{
@@ -74,12 +74,9 @@ pub(crate) fn start() -> anyhow::Result<Code> {
         News::Left => Ok(Code::SUCCESS),
         News::Ended(status) => {
             let status = status.context("the guest's process is lost")?;
-            match status.code().and_then(|code| u8::try_from(code).ok()) {
-                Some(code) => Ok(Code(code)),
-                None => {
-                    bail!("the guest's process was ended by signal {}", status.signal().unwrap_or_default())
-                }
-            }
+            // A process that a signal ended, as a shell has it.
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+            Ok(Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)))
         }
     }
 }

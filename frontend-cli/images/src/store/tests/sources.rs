@@ -303,14 +303,16 @@ fn another_selection_of_an_archive_that_has_not_changed_is_another_image() {
     let path = place.path("two.tar");
     let config = |layers: &[Vec<u8>]| TestImage::new("amd64", layers).config();
     let (first, second) = (config(&layers()), config(&layers()[..1]));
+    // Members of such archives are called by digests.
+    let [one, two, lower, upper] = [1, 2, 3, 4].map(|number| format!("{number:064x}"));
     let manifest = serde_json::json!([
-        {"Config": "first.json", "RepoTags": ["app:1"], "Layers": ["0", "1"]},
-        {"Config": "second.json", "RepoTags": ["app:2"], "Layers": ["0"]},
+        {"Config": one, "RepoTags": ["app:1"], "Layers": [lower, upper]},
+        {"Config": two, "RepoTags": ["app:2"], "Layers": [lower]},
     ]);
     let archive = tar(|writer| {
         writer.file("manifest.json", &serde_json::to_vec(&manifest).unwrap());
-        writer.file("first.json", &first).file("second.json", &second);
-        writer.file("0", &layers()[0]).file("1", &layers()[1]);
+        writer.file(&one, &first).file(&two, &second);
+        writer.file(&lower, &layers()[0]).file(&upper, &layers()[1]);
     });
     fs::write(&path, archive).unwrap();
     // Old enough that a change would show.
