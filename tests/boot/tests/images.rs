@@ -2,6 +2,10 @@
 
 #[path = "images/hostile.rs"]
 mod hostile;
+#[path = "images/leaving.rs"]
+mod leaving;
+#[path = "images/stopping.rs"]
+mod stopping;
 
 use std::{
     collections::HashSet,
@@ -55,8 +59,8 @@ const COMMANDS: &[(&str, Test)] = &[
     ("environment_folder_and_user_are_as_asked", environment_folder_and_user_are_as_asked),
     ("fifty_commands_at_once", fifty_commands_at_once),
     ("a_terminal_is_one_in_the_guest", |home| terminal(&home.exec(&["-i", "-t"], TERMINAL)?)),
-    ("a_detached_command_goes_on", a_detached_command_goes_on),
-    ("keys_leave_a_command_to_itself", keys_leave_a_command_to_itself),
+    ("a_detached_command_goes_on", leaving::a_detached_command_goes_on),
+    ("keys_leave_a_command_to_itself", leaving::keys_leave_a_command_to_itself),
     ("a_full_disk_is_an_error_in_the_guest", a_full_disk_is_an_error_in_the_guest),
 ];
 
@@ -65,7 +69,7 @@ const GUESTS: &[(&str, Test)] = &[
     ("a_kept_guest_from_run_to_rm", a_kept_guest_from_run_to_rm),
     ("the_image_says_what_runs", the_image_says_what_runs),
     ("sigterm_is_passed_on", sigterm_is_passed_on),
-    ("signals_are_for_the_command", signals_are_for_the_command),
+    ("signals_are_for_the_command", stopping::signals_are_for_the_command),
     ("a_panic_is_a_crash", a_panic_is_a_crash),
     ("an_old_kernel_serves", an_old_kernel_serves),
     ("one_of_two_guests_is_killed", one_of_two_guests_is_killed),
@@ -76,8 +80,8 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("timeout_ends_the_guest", timeout_ends_the_guest),
     ("run_can_have_a_terminal", run_can_have_a_terminal),
     ("run_takes_input", run_takes_input),
-    ("a_guest_is_left_by_keys_if_it_has_a_name", a_guest_is_left_by_keys_if_it_has_a_name),
-    ("the_image_says_how_it_is_stopped", the_image_says_how_it_is_stopped),
+    ("a_guest_is_left_by_keys_if_it_has_a_name", leaving::a_guest_is_left_by_keys_if_it_has_a_name),
+    ("the_image_says_how_it_is_stopped", stopping::the_image_says_how_it_is_stopped),
     ("a_log_is_the_same_in_fore_and_background", a_log_is_the_same_in_fore_and_background),
     ("noise_for_the_hosts_port_is_refused", hostile::noise_for_the_hosts_port_is_refused),
     ("an_agent_that_repeats_itself_is_borne", hostile::an_agent_that_repeats_itself_is_borne),
@@ -279,51 +283,6 @@ fn a_full_disk_is_an_error_in_the_guest(home: &Home) -> Result<()> {
     home.say(&mut home.exec(&[], &["umount", "/mnt/small"])?)?.code(0).map(drop)
 }
 
-/// Waits for the file `/tmp/NAME-go`, then says more than a pipe holds, and at last `done` in `/tmp/NAME-told`.
-fn patient(name: &str) -> String {
-    format!(
-        "echo up; while ! test -e /tmp/{name}-go; do sleep 0.1; done; \
-         head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo done >/tmp/{name}-told"
-    )
-}
-
-/// Lets the command of [`patient`] go on, and waits until it is done.
-fn is_done(home: &Home, name: &str) -> Result<()> {
-    let told = format!("cat /tmp/{name}-told");
-    let before = home.say(&mut home.exec(&[], &["sh", "-c", &told])?)?;
-    ensure!(before.status.code() == Some(1), "it is done already: {before:?}");
-    home.say(&mut home.exec(&[], &["touch", &format!("/tmp/{name}-go")])?)?.code(0)?;
-    until("the command that was left goes on", || {
-        Ok(home.say(&mut home.exec(&[], &["sh", "-c", &told])?)?.text() == "done")
-    })
-}
-
-fn a_detached_command_goes_on(home: &Home) -> Result<()> {
-    for (name, options) in [("plain", &["-d"][..]), ("terminal", &["-d", "-t"])] {
-        let said = home.say(&mut home.exec(options, &["sh", "-c", &patient(name)])?)?.code(0)?;
-        ensure!(said.stdout.is_empty() && said.stderr.is_empty(), "hv exec -d said {said:?}");
-        is_done(home, name)?;
-    }
-    let said = home.say(&mut home.exec(&["-d"], &["/no/such/file"])?)?.code(127)?;
-    ensure!(said.stderr.lines().count() == 1, "it said {:?}", said.stderr);
-    Ok(())
-}
-
-fn keys_leave_a_command_to_itself(home: &Home) -> Result<()> {
-    for (name, options, keys) in [
-        ("usual", &["-i", "-t"][..], "\x10\x11"),
-        ("own", &["-i", "-t", "--detach-keys", "ctrl-],q"], "\x10\x11\x1dq"),
-    ] {
-        let mut terminal = Terminal::run(&home.exec(options, &["sh", "-c", &patient(name)])?, 80, 24)?;
-        terminal.wait_for("up")?;
-        terminal.type_text(keys)?;
-        ensure!(terminal.wait()? == 0, "it was not left: {:?}", terminal.shown());
-        ensure!(terminal.is_as_before()?, "the terminal is not as it was before");
-        is_done(home, name)?;
-    }
-    Ok(())
-}
-
 // --- guests ---
 
 fn a_kept_guest_from_run_to_rm(home: &Home) -> Result<()> {
@@ -403,19 +362,6 @@ fn sigterm_is_passed_on(home: &Home) -> Result<()> {
     guest.wait()?.code(143).map(drop)
 }
 
-fn signals_are_for_the_command(home: &Home) -> Result<()> {
-    let script = "trap 'echo caught' HUP; trap 'exit 9' USR1; echo up; while :; do sleep 0.1; done";
-    home.say(&mut home.run_script(&["-d", "--name", "signals"], script))?.code(0)?;
-    let log = || Ok(home.say(&mut home.hv(["logs", "signals"]))?.code(0)?.text());
-    until("the command runs", || Ok(log()?.contains("up")))?;
-    home.say(&mut home.hv(["kill", "--signal", "SIGHUP", "signals"]))?.code(0)?;
-    until("the signal is caught", || Ok(log()?.contains("caught")))?;
-    ensure!(home.listed("signals")?["state"] == "running", "the guest ended");
-    home.say(&mut home.hv(["kill", "-s", "10", "signals"]))?.code(0)?;
-    home.say(&mut home.hv(["wait", "signals"]))?.code(9)?;
-    home.say(&mut home.hv(["rm", "signals"]))?.code(0).map(drop)
-}
-
 fn a_panic_is_a_crash(home: &Home) -> Result<()> {
     let said = home.say(&mut home.run_script(&[], "echo c >/proc/sysrq-trigger; sleep 100"))?.code(123)?;
     ensure!(said.stderr.contains("Kernel panic - not syncing: sysrq triggered crash"), "{}", said.stderr);
@@ -466,74 +412,6 @@ fn run_takes_input(home: &Home) -> Result<()> {
     let said = said(home.run(&["--interactive"]).args(["debian", "--", "sha256sum"]), &input)?.code(0)?;
     ensure!(said.text() == sha256(&input)?, "the guest got other input: {}", said.text());
     Ok(())
-}
-
-fn a_guest_is_left_by_keys_if_it_has_a_name(home: &Home) -> Result<()> {
-    let script = "echo up; while ! test -e /tmp/go; do sleep 0.1; done; echo after; exit 4";
-    let mut terminal = Terminal::run(&home.run_script(&["-i", "-t", "--name", "left"], script), 80, 24)?;
-    terminal.wait_for("up")?;
-    terminal.type_text("\x10\x11")?;
-    ensure!(terminal.wait()? == 0, "it was not left: {:?}", terminal.shown());
-    ensure!(terminal.is_as_before()?, "the terminal is not as it was before");
-    ensure!(home.listed("left")?["state"] == "running", "the guest does not go on: {}", home.listed("left")?);
-    // Its terminal is gone by now.
-    let shown = terminal.shown();
-    drop(terminal);
-    home.say(&mut home.exec_in("left", &[], &["touch", "/tmp/go"]))?.code(0)?;
-    home.say(&mut home.hv(["wait", "left"]))?.code(4)?;
-    let log = home.say(&mut home.hv(["logs", "left"]))?.code(0)?.text();
-    ensure!(log.contains("up") && log.contains("after"), "the log is {log:?}");
-    ensure!(!shown.contains("after"), "the terminal was told what came after it was left");
-    home.say(&mut home.hv(["rm", "left"]))?.code(0)?;
-
-    // What is not left: the code is the command's, and a signal for the process in front is, too.
-    let ended = |options: &[&str], script: &str, keys: &str| -> Result<(i32, String)> {
-        let mut terminal = Terminal::run(&home.run_script(options, script), 80, 24)?;
-        terminal.wait_for("up")?;
-        terminal.type_text(keys)?;
-        let code = terminal.wait()?;
-        ensure!(terminal.is_as_before()?, "the terminal is not as it was before");
-        Ok((code, terminal.shown()))
-    };
-    let named = ["-i", "-t", "--rm", "--name", "stays"];
-    let (code, _) = ended(&named, "echo up; read line; exit $line", "7\r")?;
-    ensure!(code == 7, "it ended with {code}");
-    let script = "echo up; read line; exit $line";
-    let (code, shown) = ended(&["-i", "-t"], script, "\x10\x118\r")?;
-    ensure!(code == 8 && shown.contains("without a --name cannot be left"), "{code}: {shown:?}");
-    let mut terminal = Terminal::run(&home.run_script(&named, "echo up; exec sleep 1000"), 80, 24)?;
-    terminal.wait_for("up")?;
-    terminal.signal(Signal::TERM)?;
-    let code = terminal.wait()?;
-    ensure!(code == 128 + 15, "SIGTERM made it {code}: {:?}", terminal.shown());
-    Ok(())
-}
-
-fn the_image_says_how_it_is_stopped(home: &Home) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let layout = folder.path().join("layout");
-    said(Command::new("cp").arg("-r").arg(images()?.join("layout")).arg(&layout), b"")?.code(0)?;
-    let tag = format!("debian-{}", home.architecture());
-    let image = format!("{}:{tag}", layout.display());
-    said(Command::new("umoci").args(["config", "--image", &image, "--config.stopsignal", "SIGUSR1"]), b"")?
-        .code(0)?;
-    let mut import = home.hv(["image", "import", "--arch", home.architecture(), "--select", &tag]);
-    home.say(import.arg(&layout).arg("stoppable"))?.code(0)?;
-    for (options, traps, time, code) in [
-        (&[][..], "trap 'exit 5' USR1; trap '' TERM", "60s", 5),
-        (&["--stop-signal", "hup"], "trap 'exit 6' HUP; trap '' TERM USR1", "60s", 6),
-        // One that does not listen is ended after its time.
-        (&[], "trap '' USR1 TERM", "2s", 137),
-    ] {
-        let script = format!("{traps}; echo up; while :; do sleep 0.1; done");
-        let mut run = home.run(&["-d", "--name", "stopped"]);
-        home.say(run.args(options).args(["stoppable", "--", "sh", "-c", &script]))?.code(0)?;
-        until("the command runs", || Ok(home.say(&mut home.hv(["logs", "stopped"]))?.text().contains("up")))?;
-        home.say(&mut home.hv(["stop", "--time", time, "stopped"]))?.code(0)?;
-        home.say(&mut home.hv(["wait", "stopped"]))?.code(code)?;
-        home.say(&mut home.hv(["rm", "stopped"]))?.code(0)?;
-    }
-    home.say(&mut home.hv(["image", "rm", "stoppable"]))?.code(0).map(drop)
 }
 
 fn a_log_is_the_same_in_fore_and_background(home: &Home) -> Result<()> {
