@@ -10,7 +10,7 @@ use super::until;
 pub(super) fn signals_are_for_the_command(home: &Home) -> Result<()> {
     let script = "trap 'echo caught' HUP; trap 'exit 9' USR1; echo up; while :; do sleep 0.1; done";
     home.say(&mut home.run_script(&["-d", "--name", "signals"], script))?.code(0)?;
-    let log = || Ok(home.say(&mut home.hv(["logs", "signals"]))?.code(0)?.text());
+    let log = || -> Result<String> { Ok(home.say(&mut home.hv(["logs", "signals"]))?.code(0)?.text()) };
     until("the command runs", || Ok(log()?.contains("up")))?;
     home.say(&mut home.hv(["kill", "--signal", "SIGHUP", "signals"]))?.code(0)?;
     until("the signal is caught", || Ok(log()?.contains("caught")))?;
