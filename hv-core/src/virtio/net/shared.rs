@@ -16,13 +16,13 @@ pub(super) struct Shared {
     pairs: Vec<Pair>,
     /// How many of the pairs the driver uses (5.1.6.5.6).
     used: AtomicUsize,
+    /// The cable is plugged in.
+    is_plugged: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
     mac: [u8; 6],
-    /// The cable is plugged in.
-    is_plugged: bool,
     /// The link as the driver was last told.
     told: bool,
 }
@@ -65,7 +65,8 @@ impl Shared {
         let shared = Self {
             pairs,
             used: AtomicUsize::new(1),
-            state: Mutex::new(State { mac, is_plugged: true, told: true }),
+            is_plugged: AtomicBool::new(true),
+            state: Mutex::new(State { mac, told: true }),
         };
         shared.link_changed();
         shared
@@ -92,26 +93,22 @@ impl Shared {
     }
 
     pub(super) fn plug(&self, is_plugged: bool) {
-        self.state().is_plugged = is_plugged;
+        self.is_plugged.store(is_plugged, SeqCst);
         self.pairs.iter().for_each(Pair::ring);
     }
 
     pub(super) fn is_plugged(&self) -> bool {
-        self.state().is_plugged
+        self.is_plugged.load(SeqCst)
     }
 
     pub(super) fn link_is_up(&self) -> bool {
-        self.is_up(&self.state())
-    }
-
-    fn is_up(&self, state: &State) -> bool {
-        state.is_plugged && self.pairs.iter().all(|pair| pair.is_up.load(SeqCst))
+        self.is_plugged() && self.pairs.iter().all(|pair| pair.is_up.load(SeqCst))
     }
 
     /// Whether the link is another than when this was last asked: the driver is to be told.
     pub(super) fn link_changed(&self) -> bool {
         let mut state = self.state();
-        let is_up = self.is_up(&state);
+        let is_up = self.link_is_up();
         std::mem::replace(&mut state.told, is_up) != is_up
     }
 

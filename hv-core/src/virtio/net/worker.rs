@@ -106,6 +106,7 @@ impl QueueWorker for Worker {
             event_loop.bell(BACKEND).ring();
         }
         if let Some(control) = &mut self.control
+            && (ready.contains(OTHERS) || ready.bits() >> control.index() & 1 == 1)
             && control.serve(&self.common.shared)?
         {
             event_loop.bell(OTHERS).ring();
