@@ -105,14 +105,16 @@ pub trait NetBackend: Send {
     /// What it would leave to the guest in the frames that it gives.
     fn gives(&self) -> Offloads;
 
-    /// A driver is ready, and of [`gives`](Self::gives) it wants `accepted`. What the backend registers with
-    /// `registry`, under tokens of its own, wakes the worker; mio's events are edges.
+    /// A driver is ready and uses this pair, and of [`gives`](Self::gives) it wants `accepted`. What the backend registers with
+    /// `registry`, under tokens of its own, wakes the worker; mio's events are edges. Each start has a registry of its own,
+    /// so it may make its [`Waker`](mio::Waker) of it.
     ///
     /// # Errors
     /// The host cannot; the device does not work then.
     fn start(&mut self, accepted: Offloads, registry: &mio::Registry) -> io::Result<()>;
 
-    /// The driver is gone, perhaps until the next [`start`](Self::start). What was registered is to be forgotten.
+    /// The driver is gone or uses this pair no more, perhaps until the next [`start`](Self::start). What was registered is
+    /// to be forgotten, and frames that come meanwhile are not to be kept for this pair.
     fn stop(&mut self, registry: &mio::Registry);
 
     /// Some of what it registered became ready, or its [`deadline`](Self::deadline) is over (then `events` is empty).
@@ -144,7 +146,8 @@ pub trait NetBackend: Send {
         None
     }
 
-    /// Whether the other end is there: the link that the guest sees. Looked at after each [`wake`](Self::wake).
+    /// Whether the other end is there: the link that the guest sees. Looked at before the first
+    /// [`start`](Self::start), and after each one and each [`wake`](Self::wake).
     fn is_up(&self) -> bool {
         true
     }

@@ -4,6 +4,7 @@
 mod chip;
 mod doorbells;
 pub mod driver;
+mod network;
 mod ram;
 mod reclaimer;
 pub(crate) mod rig;
@@ -11,6 +12,7 @@ pub mod scripted;
 
 pub use chip::RecordingChip;
 pub use doorbells::SoftDoorbells;
+pub use network::{Frame, Script, SoftNetwork};
 pub use ram::ram;
 pub use reclaimer::SoftReclaimer;
 pub use rig::{Rig, TransportKind};

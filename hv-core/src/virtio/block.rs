@@ -1,7 +1,6 @@
 //! The virtio block device (VIRTIO 1.2, 5.2): a disk with as many request queues as the guest has vCPUs.
 
 mod config;
-mod look_out;
 pub mod request;
 mod worker;
 

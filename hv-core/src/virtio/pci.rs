@@ -87,9 +87,10 @@ impl Pci {
     }
 }
 
-/// What the function says it is. Classes: other mass storage, other communication, none of the defined ones.
+/// What the function says it is. Classes: Ethernet, other mass storage, other communication, none of the defined ones.
 fn identity(kind: Kind) -> Identity {
     let class = match kind {
+        Kind::Net => 0x02_00_00,
         Kind::Block => 0x01_80_00,
         Kind::Console | Kind::Vsock => 0x07_80_00,
         Kind::Entropy | Kind::Balloon => 0xff_00_00,

@@ -153,6 +153,12 @@ impl Virtqueue {
         self.rings.has_available().unwrap_or_default()
     }
 
+    /// How many chains the driver has made available that were not taken yet; a broken ring says so in
+    /// [`pop`](Self::pop).
+    pub fn available(&self) -> u16 {
+        self.rings.available().unwrap_or_default()
+    }
+
     /// Asks for a doorbell at the next chain. True if one came before the driver could see that: look again.
     ///
     /// # Errors

@@ -23,6 +23,7 @@
 //! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
 //! | [`vsock`] | packets of a guest's sockets, buffers for answers, what host ends do | packets are whole, on connections, within the guest's credit; every byte arrives in its place; a reset ends connections |
+//! | [`virtio_net`] | frames, buffers and commands of a network card's driver, what the network does | frames arrive whole, in their order; each is sent, received or counted as lost; commands are answered as a model does |
 //! | [`console_merge`] | what two consoles write | no text is lost or out of order, each record comes as often as it was brought |
 //! | [`elf`], [`bzimage`], [`pvh`] | changed kernels | low memory holds the loader's tables only; the entry is in RAM; refusals are one line |
 //! | [`arm64_image`] | changed kernels, packed or not | only the kernel's room, device tree and initial RAM disk are written; refusals are one line |
@@ -101,6 +102,7 @@ mod twins;
 mod uart;
 mod virtio;
 mod virtio_mmio;
+mod virtio_net;
 mod virtio_pci;
 mod virtio_transport;
 mod virtqueue;
@@ -147,6 +149,7 @@ pub use syndrome::syndrome;
 pub use trapped_registers::trapped_registers;
 pub use uart::uart;
 pub use virtio_mmio::virtio_mmio;
+pub use virtio_net::virtio_net;
 pub use virtio_pci::virtio_pci;
 pub use virtqueue::virtqueue;
 pub use vsock::vsock;

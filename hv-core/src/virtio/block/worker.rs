@@ -8,15 +8,12 @@ use std::{
 
 use vm_memory::{Bytes, GuestMemoryBackend};
 
-use super::{
-    look_out::LookOut,
-    request::{self, Action, Lists, Request, SERIAL_LEN, Status},
-};
+use super::request::{self, Action, Lists, Request, SERIAL_LEN, Status};
 use crate::{
     block::BlockBackend,
     io::{EventLoop, RateLimiter, Ready},
     memory::{GuestBuffer, GuestRam},
-    virtio::{QueueError, QueueWorker, Virtqueue},
+    virtio::{QueueError, QueueWorker, Virtqueue, look_out::LookOut},
 };
 
 /// Requests taken before any is answered: enough to find runs and to spare interrupts, few enough that

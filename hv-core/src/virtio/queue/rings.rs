@@ -148,7 +148,12 @@ impl Rings {
 
     /// Whether chains are available that were not taken.
     pub(super) fn has_available(&self) -> Result<bool, GuestMemoryError> {
-        Ok(self.available_index()? != self.taken)
+        Ok(self.available()? != 0)
+    }
+
+    /// How many chains are available that were not taken, by what the driver says.
+    pub(super) fn available(&self) -> Result<u16, GuestMemoryError> {
+        Ok(self.available_index()?.wrapping_sub(self.taken))
     }
 
     /// Asks for a doorbell at the next chain; says whether there is one already.

@@ -1,4 +1,4 @@
-//! `LookOut`: a short look for the next request before sleeping, for as long as that pays.
+//! `LookOut`: a short look for the driver's next chain before sleeping, for as long as that pays.
 
 use std::{
     hint,
@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_micros(32);
 /// The shortest look: it costs next to nothing, and finds out when looking pays again.
 const SHORTEST: Duration = Duration::from_micros(1);
 
-/// How long to look: longer after each find, shorter after each look in vain, so that a driver with one request
+/// How long to look: longer after each find, shorter after each look in vain, so that a driver with one chain
 /// now and then costs no processor time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LookOut(Duration);
