@@ -1,6 +1,9 @@
 //! A blob as a stream that goes on where it broke off.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    time::{Duration, Instant},
+};
 
 use ureq::{
     Body, BodyReader,
@@ -11,6 +14,7 @@ use ureq::{
 };
 
 use super::{
+    Options,
     client::{Client, Request},
     content_range::ContentRange,
     failure::Failure,
@@ -22,6 +26,26 @@ use crate::Descriptor;
 const PROGRESS: u64 = 1 << 20;
 /// What is thrown away at a time, where a server begins at the start.
 const SKIP: usize = 16 << 10;
+
+/// How fast a server is, as long as it is waited for: what is done with the bytes in between is not its fault.
+#[derive(Debug, Default)]
+struct Speed {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Speed {
+    /// Counts what came while it was waited for so long. The bytes of a window that is over and had less than `floor`.
+    fn count(&mut self, waited: Duration, bytes: usize, floor: u64, window: Duration) -> Option<u64> {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < window {
+            return None;
+        }
+        let Self { bytes, .. } = std::mem::take(self);
+        (bytes < floor).then_some(bytes)
+    }
+}
 
 /// The rest of a blob.
 pub(crate) struct Blob<'a> {
@@ -37,6 +61,7 @@ pub(crate) struct Blob<'a> {
     /// Whether the end of the body is known to be that of the blob.
     delimited: bool,
     patience: Patience,
+    speed: Speed,
     /// Where failures began to be counted.
     mark: u64,
     /// What ended it before its end; it stays so.
@@ -66,6 +91,7 @@ impl<'a> Blob<'a> {
             surplus: 0,
             delimited: false,
             patience: Patience::default(),
+            speed: Speed::default(),
             mark: offset,
             failed: None,
         };
@@ -84,6 +110,7 @@ impl<'a> Blob<'a> {
         self.surplus = self.check(&response)?;
         self.delimited = response.headers().contains_key(CONTENT_LENGTH);
         self.body = Some(response.into_body().into_reader());
+        self.speed = Speed::default();
         Ok(())
     }
 
@@ -133,10 +160,19 @@ impl<'a> Blob<'a> {
         let room = into.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
         let into = into.get_mut(..room).unwrap_or_default();
         let host = self.client.host();
+        let begin = Instant::now();
         let count = body.read(into).map_err(|error| self.client.transport.explain(error.into(), host))?;
+        let Options { floor, window, .. } = self.client.transport.options;
+        let too_slow = self.speed.count(begin.elapsed(), count, floor, window);
         if count == 0 {
             let (what, offset, size) = (&self.what, self.offset, self.size);
             return Err(Failure::passing(format!("{what}: {host} ended it after {offset} bytes of {size}")));
+        }
+        if let Some(bytes) = too_slow {
+            let (what, seconds) = (&self.what, window.as_secs_f32());
+            return Err(Failure::passing(format!(
+                "{what}: {host} is too slow: {bytes} bytes in {seconds} s"
+            )));
         }
         if skipping {
             self.surplus = self.surplus.saturating_sub(count as u64);

@@ -25,6 +25,10 @@ pub struct Options {
     pub answer: Duration,
     /// How long a server may send nothing in the middle of an answer.
     pub stall: Duration,
+    /// The fewest bytes of a blob that a server may send while it is waited for as long as `window`.
+    pub floor: u64,
+    /// How long a server's speed is measured before it is judged.
+    pub window: Duration,
     /// For a whole manifest, token or error message.
     pub document: Duration,
     /// For a credential helper to answer; a person may have to unlock a key.
@@ -48,6 +52,8 @@ impl Default for Options {
             connect: Duration::from_secs(15),
             answer: Duration::from_secs(30),
             stall: Duration::from_secs(30),
+            floor: 1 << 10,
+            window: Duration::from_secs(60),
             document: Duration::from_secs(60),
             helper: Duration::from_secs(60),
             tries: 5,

@@ -83,6 +83,37 @@ fn a_stall_is_noticed_and_got_over() {
 }
 
 #[test]
+fn a_server_that_trickles_is_cut_off_and_gone_on_with() {
+    let slow = Options { floor: 100, window: Duration::from_millis(200), ..options() };
+    let pause = Duration::from_millis(20);
+    let server = spoilt(1, move |reply, _| reply.trickling(5000, pause));
+    assert!(read(&mut registry(&server, slow.clone()), &content(), 0).unwrap() == content());
+    let offset = server.requests()[1].offset().unwrap();
+    assert!((5000..content().len()).contains(&offset), "it goes on from {offset}");
+
+    let server = spoilt(usize::MAX, move |reply, _| reply.trickling(0, pause));
+    let text = message(read(&mut registry(&server, slow), &content(), 0));
+    assert!(text.contains("is too slow: ") && text.contains("bytes in 0.2 s (tried 3 times)"), "{text}");
+}
+
+#[test]
+fn a_reader_that_takes_its_time_is_not_the_servers_fault() {
+    // Only what is waited for counts, and that is next to nothing here.
+    let window = Duration::from_millis(500);
+    let server = Server::new(|request| Reply::range(request, &content()));
+    let options = Options { floor: u64::MAX, window, ..options() };
+    let mut registry = registry(&server, options);
+    let descriptor = descriptor(&content());
+    let mut blob = registry.blob(&descriptor, 0).unwrap();
+    blob.read_exact(&mut [0; 1000]).unwrap();
+    std::thread::sleep(2 * window);
+    let mut rest = Vec::new();
+    blob.read_to_end(&mut rest).unwrap();
+    assert!(rest == content()[1000..]);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_left_alone() {
     let server = Server::new(|_| Reply::raw("HTTP/1.1 200 OK\r\n").silent(17));
     let options = Options { answer: Duration::from_millis(300), ..options() };

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rustls::{
@@ -50,6 +51,8 @@ enum Ending {
     Silence,
     /// The same bytes again, until the client closes.
     Again,
+    /// The rest of the body, byte by byte, with a pause before each.
+    Trickle(Duration),
 }
 
 /// What a server sends.
@@ -58,12 +61,14 @@ pub(super) struct Reply {
     head: String,
     body: Vec<u8>,
     ending: Ending,
+    /// What comes slowly.
+    rest: Vec<u8>,
 }
 
 impl Reply {
     pub(super) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
-        Self { head: format!("HTTP/1.1 {status} X\r\n"), body, ending: Ending::Next }
+        Self { head: format!("HTTP/1.1 {status} X\r\n"), body, ending: Ending::Next, rest: Vec::new() }
     }
 
     pub(super) fn header(mut self, name: &str, value: &str) -> Self {
@@ -73,7 +78,7 @@ impl Reply {
 
     /// These bytes and no others, then the end of the connection.
     pub(super) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { head: String::new(), body: bytes.into(), ending: Ending::Close }
+        Self { head: String::new(), body: bytes.into(), ending: Ending::Close, rest: Vec::new() }
     }
 
     /// The bytes of `content` that are asked for: 206 for a range.
@@ -89,8 +94,8 @@ impl Reply {
 
     fn cut(mut self, length: usize, ending: Ending) -> Self {
         self = self.with_length();
-        self.body.truncate(length);
-        Self { ending, ..self }
+        let rest = self.body.split_off(length.min(self.body.len()));
+        Self { ending, rest, ..self }
     }
 
     /// Breaks off after so many bytes of the body.
@@ -101,6 +106,11 @@ impl Reply {
     /// Falls silent after so many bytes of the body.
     pub(super) fn silent(self, length: usize) -> Self {
         self.cut(length, Ending::Silence)
+    }
+
+    /// Sends what comes after so many bytes of the body one by one.
+    pub(super) fn trickling(self, length: usize, pause: Duration) -> Self {
+        self.cut(length, Ending::Trickle(pause))
     }
 
     /// Sends the body as chunks, once.
@@ -228,6 +238,14 @@ fn serve(stream: impl Read + Write, script: &Script, requests: &Mutex<Vec<Reques
             Ending::Next => {}
             Ending::Close => return Ok(()),
             Ending::Silence => return io::copy(&mut stream, &mut io::sink()).map(drop),
+            Ending::Trickle(pause) => {
+                for byte in &reply.rest {
+                    thread::sleep(pause);
+                    let out = stream.get_mut();
+                    out.write_all(&[*byte])?;
+                    out.flush()?;
+                }
+            }
             Ending::Again => loop {
                 stream.get_mut().write_all(&reply.body)?;
             },
