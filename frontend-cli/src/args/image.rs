@@ -16,6 +16,9 @@ pub(crate) enum ImageCommand {
         /// What the image is called, and which is taken where there are several
         #[arg(value_name = "NAME")]
         name: Option<String>,
+        /// Take the image that is called so in the archive or layout, or has this digest there, and call it NAME
+        #[arg(long, value_name = "NAME-THERE", requires = "name")]
+        select: Option<String>,
         /// For guests of this architecture; that of this host's guests if it is not said
         #[arg(long, value_name = "ARCHITECTURE")]
         arch: Option<GuestArchitecture>,

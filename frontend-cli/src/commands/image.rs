@@ -20,9 +20,15 @@ pub(crate) fn image(command: &ImageCommand) -> anyhow::Result<Code> {
             let image = images::pull(&store, &name.parse()?, images::architecture(*arch), *insecure)?;
             show(format!("{} {}\n", image.reference, image.digest).as_bytes());
         }
-        ImageCommand::Import { path, name, arch } => {
+        ImageCommand::Import { path, name, select, arch } => {
             let architecture = images::architecture(*arch);
-            let image = store.import(path, name.as_deref(), architecture, &mut Bars::default())?;
+            let (name, progress) = (name.as_deref(), &mut Bars::default());
+            let image = match (name, select) {
+                (Some(name), Some(select)) => {
+                    store.import_selected(path, name, select, architecture, progress)
+                }
+                _ => store.import(path, name, architecture, progress),
+            }?;
             images::tidy(&store);
             show(format!("{} {}\n", image.reference, image.digest).as_bytes());
         }

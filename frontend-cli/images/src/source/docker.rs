@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{Document, Source, layout::read_small, members::Members};
+use super::{
+    Document, Source,
+    layout::{listed, read_small},
+    members::Members,
+};
 use crate::{
     Descriptor, Digest, config,
     digest::HashingReader,
@@ -57,6 +61,8 @@ pub fn parse_manifest(bytes: &[u8]) -> Result<Vec<SavedImage>> {
 pub struct DockerArchive {
     members: Members,
     name: Option<String>,
+    /// No other image will do, not even the only one.
+    strict: bool,
     /// Members by the digests of what they hold.
     blobs: HashMap<Digest, String>,
 }
@@ -65,7 +71,13 @@ impl DockerArchive {
     /// The archive with these members. Where it has several images, the one called `name` is taken.
     #[must_use]
     pub fn new(members: Members, name: Option<&str>) -> Self {
-        Self { members, name: name.map(str::to_owned), blobs: HashMap::new() }
+        Self { members, name: name.map(str::to_owned), strict: false, blobs: HashMap::new() }
+    }
+
+    /// Whether an image of another name is refused even where it is the only one.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     fn choose(&self, images: Vec<SavedImage>) -> Result<SavedImage> {
@@ -79,12 +91,15 @@ impl DockerArchive {
         let mut images = images.into_iter();
         match (count, images.next()) {
             (_, None) => bail!("there is no image in it"),
-            (1, Some(image)) => Ok(image),
+            (1, Some(image)) if !self.strict => Ok(image),
             (_, first) => {
                 let mut all_images = first.into_iter().chain(images);
                 let found = all_images.find(|image| names(image).iter().any(wanted));
-                found.with_context(|| {
-                    format!("it has {count} images, say by a name which one is meant: {}", all.join(", "))
+                found.with_context(|| match self.name.as_deref().filter(|_| self.strict) {
+                    Some(name) => format!("it has no image {name:.100}, but {}", listed(&all)),
+                    None => {
+                        format!("it has {count} images, say by a name which one is meant: {}", all.join(", "))
+                    }
                 })
             }
         }

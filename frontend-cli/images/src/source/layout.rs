@@ -13,6 +13,7 @@ use super::{Document, Source, members::Members, read_document};
 use crate::{
     Descriptor, Digest,
     manifest::{self, MOST_DOCUMENT, OCI_INDEX, Parsed},
+    reference,
 };
 
 /// The annotation with an image's tag or whole name.
@@ -25,6 +26,8 @@ const WHOLE_NAME: &str = "io.containerd.image.name";
 pub struct Layout {
     place: Place,
     name: Option<String>,
+    /// No other image will do, not even the only one.
+    strict: bool,
 }
 
 #[derive(Debug)]
@@ -37,13 +40,19 @@ impl Layout {
     /// The layout in a directory. Where it has several images, the one called `name` is taken.
     #[must_use]
     pub fn directory(path: &Path, name: Option<&str>) -> Self {
-        Self { place: Place::Directory(path.to_owned()), name: name.map(str::to_owned) }
+        Self { place: Place::Directory(path.to_owned()), name: name.map(str::to_owned), strict: false }
     }
 
     /// The layout in an archive.
     #[must_use]
     pub fn archive(members: Members, name: Option<&str>) -> Self {
-        Self { place: Place::Archive(members), name: name.map(str::to_owned) }
+        Self { place: Place::Archive(members), name: name.map(str::to_owned), strict: false }
+    }
+
+    /// Whether an image of another name is refused even where it is the only one.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     fn open(&self, name: &str, offset: u64) -> Result<Box<dyn Read + Send + '_>> {
@@ -64,7 +73,9 @@ impl Layout {
 
     /// The descriptor that `self.name` asks for; none if that is the whole index.
     fn choose(&self, descriptors: &[Descriptor]) -> Result<Option<Descriptor>> {
-        if let [only] = descriptors {
+        if let [only] = descriptors
+            && !self.strict
+        {
             return Ok(Some(only.clone()));
         }
         let names = |descriptor: &Descriptor| -> Vec<String> {
@@ -76,7 +87,14 @@ impl Layout {
         };
         let tag = self.name.as_deref().and_then(|name| name.rsplit_once(':')).map(|(_, tag)| tag);
         let wanted = |found: &String| Some(&**found) == self.name.as_deref() || Some(&**found) == tag;
-        let mut matching = descriptors.iter().filter(|descriptor| names(descriptor).iter().any(wanted));
+        // A whole name may be written short, and what has no name has a digest.
+        let chosen = |descriptor: &Descriptor| {
+            let name = self.name.as_deref().filter(|_| self.strict).unwrap_or_default();
+            names(descriptor).iter().any(|found| reference::same(found, name))
+                || descriptor.digest.to_string() == name
+        };
+        let is_wanted = |descriptor: &&Descriptor| names(descriptor).iter().any(wanted) || chosen(descriptor);
+        let mut matching = descriptors.iter().filter(is_wanted);
         match (matching.next(), matching.next()) {
             (Some(one), None) => return Ok(Some(one.clone())),
             // One name for several: they are for several platforms.
@@ -84,12 +102,20 @@ impl Layout {
             (None, _) => {}
         }
         let all: Vec<_> = descriptors.iter().flat_map(names).collect();
+        let shown: Vec<_> = all.iter().take(20).map(|name| format!("{name:.100}")).collect();
+        if let Some(name) = self.name.as_deref().filter(|_| self.strict) {
+            bail!("it has no image {name:.100}, but {}", listed(&shown));
+        }
         if descriptors.iter().all(|descriptor| descriptor.platform.is_some()) || all.is_empty() {
             return Ok(None);
         }
-        let shown: Vec<_> = all.iter().take(20).map(|name| format!("{name:.100}")).collect();
         bail!("it has several images, say by a name which one is meant: {}", shown.join(", "))
     }
+}
+
+/// Names, or that there are none.
+pub(super) fn listed(names: &[String]) -> String {
+    if names.is_empty() { "ones without names".to_owned() } else { names.join(", ") }
 }
 
 /// Opens what must be a regular file: opening a pipe would wait for its writer.

@@ -13,6 +13,14 @@ use crate::{
     source::{Directory, DockerArchive, Layout, Members, PlainTar, open_unpacked},
 };
 
+/// Which of several images is taken.
+#[derive(Debug, Clone, Copy)]
+struct Choice<'a> {
+    name: Option<&'a str>,
+    /// The only one is taken only if it has this name.
+    strict: bool,
+}
+
 impl Store {
     /// Makes an image of what `path` is: a directory or a tar archive with a root, an OCI layout or an archive of one,
     /// or what `docker save` wrote. Nothing is unpacked that has not changed. Without a `name` it is called `path:`
@@ -27,10 +35,38 @@ impl Store {
         architecture: Architecture,
         progress: &mut dyn Progress,
     ) -> Result<Image> {
+        self.import_chosen(path, name, None, architecture, progress)
+    }
+
+    /// The same for the image that is called `select` in what `path` is, or has this digest there, and no other; here it
+    /// is called `name`.
+    ///
+    /// # Errors
+    /// As for [`Store::import`]; there is no such image.
+    pub fn import_selected(
+        &self,
+        path: &Path,
+        name: &str,
+        select: &str,
+        architecture: Architecture,
+        progress: &mut dyn Progress,
+    ) -> Result<Image> {
+        self.import_chosen(path, Some(name), Some(select), architecture, progress)
+    }
+
+    fn import_chosen(
+        &self,
+        path: &Path,
+        name: Option<&str>,
+        select: Option<&str>,
+        architecture: Architecture,
+        progress: &mut dyn Progress,
+    ) -> Result<Image> {
         let shown = || path.display().to_string();
         let path = &path.canonicalize().with_context(shown)?;
         let own = name.map_or_else(|| Ok(format!("{PATH}{}", path.display())), complete)?;
-        let imported = self.import_as(path, &own, name, architecture, progress);
+        let choice = Choice { name: select.or(name), strict: select.is_some() };
+        let imported = self.import_as(path, &own, choice, architecture, progress);
         imported.with_context(shown)
     }
 
@@ -38,11 +74,12 @@ impl Store {
         &self,
         path: &Path,
         own: &str,
-        name: Option<&str>,
+        choice: Choice<'_>,
         architecture: Architecture,
         progress: &mut dyn Progress,
     ) -> Result<Image> {
-        let stamp = Stamp::of(path)?;
+        let Choice { name, strict } = choice;
+        let stamp = Stamp::of(path, name.filter(|_| strict))?;
         if let Some(stamp) = &stamp
             && let Some(cached) =
                 self.record(own)?.and_then(|record| record.images.get(&architecture).cloned())
@@ -55,12 +92,15 @@ impl Store {
         let members =
             || Members::list(open_unpacked(path, &self.folder.join("tmp"), self.limits.image_bytes)?);
         let mut source: Box<dyn Source> = match kind {
+            PathKind::Directory | PathKind::Tar if strict => {
+                bail!("it is one root: there are no images in it to select from")
+            }
             PathKind::Directory => return self.import_directory(path, own, architecture, progress),
             PathKind::Other => bail!("it is neither a root nor an archive of images"),
             PathKind::Tar => Box::new(PlainTar::new(File::open(path)?, architecture, progress)?),
-            PathKind::OciLayout => Box::new(Layout::directory(path, name)),
-            PathKind::OciArchive => Box::new(Layout::archive(members()?, name)),
-            PathKind::DockerArchive => Box::new(DockerArchive::new(members()?, name)),
+            PathKind::OciLayout => Box::new(Layout::directory(path, name).strict(strict)),
+            PathKind::OciArchive => Box::new(Layout::archive(members()?, name).strict(strict)),
+            PathKind::DockerArchive => Box::new(DockerArchive::new(members()?, name).strict(strict)),
         };
         self.pull_as(own, &mut *source, architecture, progress, stamp)
     }

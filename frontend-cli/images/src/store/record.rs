@@ -73,12 +73,15 @@ pub(super) struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+    /// Which of several images in it was asked for.
+    #[serde(default)]
+    selected: Option<String>,
 }
 
 impl Stamp {
     /// The stamp of the file at `path`; none if it is no file, or if it changed so lately that one more change might not
     /// show.
-    pub(super) fn of(path: &Path) -> Result<Option<Self>> {
+    pub(super) fn of(path: &Path, selected: Option<&str>) -> Result<Option<Self>> {
         let of = path.metadata().with_context(|| path.display().to_string())?;
         let age = SystemTime::now().duration_since(changed(&of)).unwrap_or(Duration::ZERO);
         let stamp = Self {
@@ -87,6 +90,7 @@ impl Stamp {
             size: of.size(),
             modified: (of.mtime(), of.mtime_nsec()),
             changed: (of.ctime(), of.ctime_nsec()),
+            selected: selected.map(str::to_owned),
         };
         Ok((of.is_file() && age >= TICK).then_some(stamp))
     }

@@ -264,3 +264,64 @@ fn one_of_several_images_is_taken_by_name() {
         assert!(error.contains("one, two"), "{error}");
     }
 }
+
+#[test]
+fn a_selected_image_gets_another_name() {
+    let place = Place::new();
+    let path = place.path("layout");
+    let named = |layers: &[Vec<u8>], key: &str, name: &str| {
+        let mut descriptor = TestImage::new("amd64", layers).write(&path);
+        descriptor.annotations = Some([(key.to_owned(), name.to_owned())].into());
+        descriptor
+    };
+    let one = named(&layers(), "org.opencontainers.image.ref.name", "one");
+    let two = named(&layers()[..1], "io.containerd.image.name", "docker.io/library/two:latest");
+    index(&path, &[one.clone(), two.clone()]);
+    let select = |select: &str| place.store.import_selected(&path, "mine", select, ARCHITECTURE, &mut Quiet);
+    for (word, expected) in
+        [("one", &one), ("two", &two), (&*one.digest.to_string(), &one), ("two:latest", &two)]
+    {
+        assert_eq!(select(word).unwrap().digest, expected.digest, "{word}");
+    }
+    let found = place.store.find("mine", ARCHITECTURE).unwrap().unwrap();
+    assert_eq!((found.reference.as_str(), found.digest), ("docker.io/library/mine:latest", two.digest));
+    let error = format!("{:#}", select("three").unwrap_err());
+    assert!(error.contains("no image three, but one, docker.io/library/two:latest"), "{error}");
+    // The only one is not another one either.
+    index(&path, std::slice::from_ref(&one));
+    let error = format!("{:#}", select("two").unwrap_err());
+    assert!(error.contains("no image two, but one"), "{error}");
+    assert_eq!(select("one").unwrap().digest, one.digest);
+    fs::create_dir(place.path("folder")).unwrap();
+    let folder = place.store.import_selected(&place.path("folder"), "mine", "one", ARCHITECTURE, &mut Quiet);
+    assert!(format!("{:#}", folder.unwrap_err()).contains("one root"));
+}
+
+#[test]
+fn another_selection_of_an_archive_that_has_not_changed_is_another_image() {
+    let place = Place::new();
+    let path = place.path("two.tar");
+    let config = |layers: &[Vec<u8>]| TestImage::new("amd64", layers).config();
+    let (first, second) = (config(&layers()), config(&layers()[..1]));
+    // Members of such archives are called by digests.
+    let [one, two, lower, upper] = [1, 2, 3, 4].map(|number| format!("{number:064x}"));
+    let manifest = serde_json::json!([
+        {"Config": one, "RepoTags": ["app:1"], "Layers": [lower, upper]},
+        {"Config": two, "RepoTags": ["app:2"], "Layers": [lower]},
+    ]);
+    let archive = tar(|writer| {
+        writer.file("manifest.json", &serde_json::to_vec(&manifest).unwrap());
+        writer.file(&one, &first).file(&two, &second);
+        writer.file(&lower, &layers()[0]).file(&upper, &layers()[1]);
+    });
+    fs::write(&path, archive).unwrap();
+    // Old enough that a change would show.
+    fs::File::options().write(true).open(&path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let select =
+        |select: &str| place.store.import_selected(&path, "mine", select, ARCHITECTURE, &mut Quiet).unwrap();
+    let (one, two) = (select("app:1").digest, select("app:2").digest);
+    assert_ne!(one, two);
+    assert_eq!((select("app:1").digest, select("app:2").digest), (one, two));
+    let error = place.store.import_selected(&path, "mine", "app:3", ARCHITECTURE, &mut Quiet).unwrap_err();
+    assert!(format!("{error:#}").contains("no image app:3, but app:1, app:2"), "{error:#}");
+}
