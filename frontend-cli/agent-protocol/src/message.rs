@@ -41,6 +41,8 @@ pub enum HostMessage<'a> {
     Resize(Size),
     /// Session: nobody reads this any more.
     OutputClosed(Stream),
+    /// Session: the command goes on without the host, from the answer `Detached` on. The last message.
+    Detach,
 }
 
 /// What the agent says.
@@ -88,6 +90,8 @@ pub enum AgentMessage<'a> {
         /// Why, in one line.
         reason: &'a str,
     },
+    /// Session: the answer to `Detach`. The last message.
+    Detached,
 }
 
 /// A command to run.

@@ -81,6 +81,8 @@ struct Session<'a> {
     buffer: Box<[u8]>,
     /// How the command ended, and until when its output is waited for.
     ended: Option<(Status, Instant)>,
+    /// The host has left the command to itself: nothing comes from it, and what is for it is thrown away.
+    detached: bool,
 }
 
 /// What can go on.
@@ -101,7 +103,18 @@ impl<'a> Session<'a> {
     ) -> Self {
         let Command { process, input, outputs, terminal } = command;
         let buffer = vec![0; MOST_DATA].into_boxed_slice();
-        Self { stream, reader, outgoing, process, input, outputs, terminal, buffer, ended: None }
+        Self {
+            stream,
+            reader,
+            outgoing,
+            process,
+            input,
+            outputs,
+            terminal,
+            buffer,
+            ended: None,
+            detached: false,
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -113,6 +126,9 @@ impl<'a> Session<'a> {
             if let Some((status, _)) = self.ended
                 && self.outputs.iter().all(Output::is_done)
             {
+                if self.detached {
+                    return Ok(());
+                }
                 self.outgoing.push(&AgentMessage::Exited(status))?;
                 self.stream.set_nonblocking(false)?;
                 return self.outgoing.write_to(self.stream);
@@ -138,6 +154,10 @@ impl<'a> Session<'a> {
     }
 
     fn send(&mut self) -> io::Result<()> {
+        if self.detached {
+            self.outgoing = Outgoing::default();
+            return Ok(());
+        }
         match self.outgoing.write_to(self.stream) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
             written => written,
@@ -148,12 +168,13 @@ impl<'a> Session<'a> {
         let mut stream = PollFlags::empty();
         stream.set(PollFlags::IN, self.outgoing.len() < MOST_OUTGOING);
         stream.set(PollFlags::OUT, !self.outgoing.is_empty());
+        let host = (!self.detached).then(|| (self.stream.as_fd(), stream));
         let room = self.outgoing.len() < OUTPUT_ROOM;
         let [stdout, stderr] = &self.outputs;
         let process = self.ended.is_none().then(|| (self.process.as_fd(), PollFlags::IN));
         let input = self.input.wants().map(|fd| (fd, PollFlags::OUT));
         let sources: [Option<(BorrowedFd<'_>, PollFlags)>; 5] =
-            [Some((self.stream.as_fd(), stream)), process, input, source(stdout, room), source(stderr, room)];
+            [host, process, input, source(stdout, room), source(stderr, room)];
         let mut fds: Vec<_> =
             sources.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
         match poll(&mut fds, self.time_left().as_ref()) {
@@ -163,7 +184,7 @@ impl<'a> Session<'a> {
         let mut results = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut ready = sources.map(|source| source.is_some() && results.next().unwrap_or(false));
         // Room to write alone is for `send`, which the next turn begins with.
-        ready[0] &= fds.first().is_some_and(|fd| fd.revents() != PollFlags::OUT);
+        ready[0] = ready[0] && fds.first().is_some_and(|fd| fd.revents() != PollFlags::OUT);
         let [stream, process, input, stdout, stderr] = ready;
         Ok(Ready { stream, process, input, outputs: [stdout, stderr] })
     }
@@ -228,6 +249,14 @@ impl<'a> Session<'a> {
                         // Nobody looks at the terminal: it hangs up.
                         self.input.close();
                     }
+                }
+                HostMessage::Detach => {
+                    self.outgoing.push(&AgentMessage::Detached)?;
+                    self.stream.set_nonblocking(false)?;
+                    // A host that has left by now has left the command to itself, too.
+                    let _ = self.outgoing.write_to(self.stream);
+                    self.detached = true;
+                    break;
                 }
                 _ => return Err(io::Error::new(ErrorKind::InvalidData, "not a message for a session")),
             }

@@ -216,6 +216,36 @@ fn a_command_ends_with_its_host() {
 }
 
 #[test]
+fn a_command_that_is_left_alone_outlives_its_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, told) = (folder.path().join("go"), folder.path().join("told"));
+    // It says more than its pipe holds, which nobody takes any more.
+    let script = format!(
+        "trap 'echo hung up >{told}; exit' HUP; echo up; while ! test -e {go}; do sleep 0.05; done; \
+         head -c 300000 /dev/zero && head -c 300000 /dev/zero >&2 && echo done >{told}",
+        go = go.display(),
+        told = told.display()
+    );
+    for terminal in [None, Some(Size { columns: 80, rows: 24 })] {
+        let mut client =
+            Client::start(Start { terminal, stdin: terminal.is_some(), ..start(&["sh", "-c", &script]) });
+        client.wait_until(|client| client.stdout.starts_with(b"up"));
+        client.send(&HostMessage::Detach);
+        client.wait_until(|client| client.detached);
+        assert!(!told.exists());
+        fs::write(&go, "").unwrap();
+        client.leave_alone();
+        assert_eq!(fs::read_to_string(&told).unwrap(), "done\n", "with {terminal:?}");
+        fs::remove_file(&go).unwrap();
+        fs::remove_file(&told).unwrap();
+    }
+    // One that is left at once, and does not even run, says so.
+    let mut client = Client::start(start(&["no-such-program"]));
+    client.send(&HostMessage::Detach);
+    assert_eq!(client.finish().status.unwrap_err().0, 127);
+}
+
+#[test]
 fn fifty_sessions_at_once() {
     let sessions: Vec<_> = (0..50)
         .map(|number| thread::spawn(move || (number, run(&format!("echo {number}; exit {number}")))))

@@ -26,6 +26,7 @@ pub(crate) struct Client {
     pub(crate) stdout: Vec<u8>,
     stderr: Vec<u8>,
     pub(crate) stdin_closed: bool,
+    pub(crate) detached: bool,
     taken: usize,
     status: Option<Result<Status, (u8, String)>>,
 }
@@ -45,6 +46,7 @@ impl Client {
             stdout: Vec::new(),
             stderr: Vec::new(),
             stdin_closed: false,
+            detached: false,
             taken: 0,
             status: None,
         }
@@ -118,6 +120,7 @@ impl Client {
             AgentMessage::Stderr(bytes) => self.stderr.extend(bytes),
             AgentMessage::StdinTaken(count) => self.taken += usize::try_from(count).unwrap(),
             AgentMessage::StdinClosed => self.stdin_closed = true,
+            AgentMessage::Detached => self.detached = true,
             AgentMessage::Exited(status) => self.status = Some(Ok(status)),
             AgentMessage::Failed { code, reason } => self.status = Some(Err((code, reason.to_owned()))),
             other => panic!("{other:?} is not for a session"),
@@ -130,6 +133,13 @@ impl Client {
         self.agent.take().unwrap().join().unwrap().unwrap();
         let status = self.status.expect("the agent says how the command ended");
         Ending { status, stdout: self.stdout, stderr: self.stderr }
+    }
+
+    /// Goes away from a command that goes on alone; waits until that has ended.
+    pub(crate) fn leave_alone(mut self) {
+        let agent = self.agent.take().unwrap();
+        drop(self);
+        agent.join().unwrap().unwrap();
     }
 
     /// Goes away, and waits until the agent has seen to it.
