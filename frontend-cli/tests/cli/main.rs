@@ -8,9 +8,13 @@ mod guest;
 mod guests;
 mod harness;
 mod manifest;
+mod registry;
 mod terminal;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    harness::run(&[words::CASES, bad_input::CASES, guest::CASES, guests::CASES, manifest::CASES].concat())
+    harness::run(
+        &[words::CASES, bad_input::CASES, guest::CASES, guests::CASES, manifest::CASES, registry::CASES]
+            .concat(),
+    )
 }
