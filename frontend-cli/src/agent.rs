@@ -22,7 +22,7 @@ const USUAL_SIZE: (u16, u16) = (80, 24);
 
 /// A command as the agent is told of it.
 pub(crate) fn start(arguments: Vec<String>, process: &ProcessArguments) -> Start {
-    let ProcessArguments { interactive, tty, env, workdir, user } = process;
+    let ProcessArguments { interactive, tty, env, workdir, user, detach_keys: _ } = process;
     let (columns, rows) = terminal::size().unwrap_or(USUAL_SIZE);
     let kind = std::env::var("TERM").ok().filter(|_| *tty).map(|kind| ("TERM".to_owned(), kind));
     Start {
@@ -53,6 +53,7 @@ pub(crate) fn fill_in(
 pub(crate) fn code(ended: Ended) -> Code {
     match ended {
         Ended::Exited(code) => Code(code),
+        Ended::Detached => Code::SUCCESS,
         Ended::NotRun(code, why) => {
             message::line(&why);
             Code(code)

@@ -7,8 +7,8 @@ mod kernel;
 mod value;
 
 pub(crate) use command::{
-    CompletionsArguments, ConsoleArguments, ExecArguments, InspectArguments, KillArguments, LogsArguments,
-    PsArguments, RemoveArguments, StopArguments, WaitArguments,
+    CompletionsArguments, ConsoleArguments, ExecArguments, GuestsArguments, InspectArguments, KillArguments,
+    LogsArguments, PsArguments, RemoveArguments, StopArguments, WaitArguments,
 };
 pub(crate) use guest::GuestArguments;
 pub(crate) use image::{GuestArchitecture, ImageCommand, PullArguments};
@@ -19,6 +19,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use hv_core::machine::{CpuQuota, MOST_CPUS};
+
+use crate::{
+    detach_keys::{self, DetachKeys},
+    linux_signal,
+};
 
 /// Runs Linux guests on KVM, on Hypervisor.framework, or in emulation.
 #[derive(Debug, Parser)]
@@ -37,9 +42,9 @@ pub(crate) enum Command {
     Run(Box<RunArguments>),
     /// List guests
     Ps(PsArguments),
-    /// Press guests' power buttons, and end those that do not power off in time
+    /// Ask guests to end, and end those that do not in time
     Stop(StopArguments),
-    /// End guests at once
+    /// End guests at once, or send their commands a signal
     Kill(KillArguments),
     /// Run a command in a guest
     Exec(Box<ExecArguments>),
@@ -50,9 +55,9 @@ pub(crate) enum Command {
     /// Show what a guest is made of, as JSON
     Inspect(InspectArguments),
     /// Hold guests where they are
-    Pause(KillArguments),
+    Pause(GuestsArguments),
     /// Let paused guests go on
-    Resume(KillArguments),
+    Resume(GuestsArguments),
     /// Wait until a guest has ended; its exit code is this command's
     Wait(WaitArguments),
     /// Forget guests that have ended, and what they kept
@@ -123,6 +128,9 @@ pub(crate) struct RunArguments {
     /// What a guest's reboot does
     #[arg(long, value_name = "ACTION", default_value = "restart")]
     pub(crate) on_reboot: OnReboot,
+    /// Signal that asks the image's command to end at `hv stop`, such as TERM; the image's own if there is none
+    #[arg(long, value_name = "SIGNAL", value_parser = linux_signal::parse)]
+    pub(crate) stop_signal: Option<u8>,
     /// Hypervisor: auto takes what can run stock guests here; kvm and hvf try; emulated runs arm64 guests anywhere
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) accel: Accelerator,
@@ -142,6 +150,9 @@ pub(crate) struct ProcessArguments {
     /// Give the command a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
+    /// Keys that leave a command with a terminal to itself; "" for none
+    #[arg(long, value_name = "KEYS", default_value = detach_keys::USUAL)]
+    pub(crate) detach_keys: DetachKeys,
     /// Set an environment variable of the command
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = value::variable)]
     pub(crate) env: Vec<(String, String)>,
@@ -275,6 +286,10 @@ mod tests {
             &["run", "--kernel", "k", "image", "--initrd", "i"],
             &["run", "--kernel", "k", "--", "ls"],
             &["run", "image", "ls"],
+            &["run", "image", "--stop-signal", "RTMIN+3"],
+            &["run", "image", "--detach-keys", "alt-x"],
+            &["kill", "--signal", "NONE", "web"],
+            &["exec", "-d", "-i", "web", "cat"],
         ] {
             let line = usage_line(&parse(words).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 30, "{line}");

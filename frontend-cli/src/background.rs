@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::{
     process::setsid,
-    stdio::{dup2_stderr, dup2_stdout, stdout},
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stdout},
 };
 
 use crate::exit_code::Code;
@@ -33,7 +33,11 @@ pub(crate) fn start() -> anyhow::Result<Code> {
     let (mut messages, far) = io::pipe().context("out of file descriptors; raise `ulimit -n`")?;
     let mut command = Command::new(program);
     let errors = far.try_clone().context("out of file descriptors; raise `ulimit -n`")?;
-    command.args(in_background(env::args_os().skip(1))).stdin(Stdio::null()).stdout(far).stderr(errors);
+    command
+        .args(with_option(OPTION.into(), env::args_os().skip(1)))
+        .stdin(Stdio::null())
+        .stdout(far)
+        .stderr(errors);
     let mut child = command.spawn().context("hv cannot start itself in the background")?;
     // It holds the near copies of the far end.
     drop(command);
@@ -52,11 +56,11 @@ pub(crate) fn start() -> anyhow::Result<Code> {
     }
 }
 
-/// The words of the child: the option after the first `run`.
-fn in_background(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+/// The words of a child: these, with the option after the first `run`.
+pub(crate) fn with_option(option: OsString, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.collect();
     let at = words.iter().position(|word| word == OsStr::new("run")).map_or(words.len(), |at| at + 1);
-    words.insert(at, OPTION.into());
+    words.insert(at, option);
     words
 }
 
@@ -102,14 +106,20 @@ pub(crate) struct Awaited {
 impl Awaited {
     /// Tells the parent that the guest runs.
     pub(crate) fn tell(self) -> anyhow::Result<()> {
-        let nowhere =
-            OpenOptions::new().write(true).open("/dev/null").context("/dev/null cannot be opened")?;
         // A parent that was killed does not want to know.
         let _ = rustix::io::write(stdout(), format!("\0{}\n", self.name).as_bytes());
-        dup2_stdout(&nowhere)?;
-        dup2_stderr(self.log.as_ref().unwrap_or(&nowhere))?;
-        Ok(())
+        let_go(self.log.as_ref())
     }
+}
+
+/// Lets go of standard input and output; what is still told goes to `log`.
+pub(crate) fn let_go(log: Option<&File>) -> anyhow::Result<()> {
+    let nowhere =
+        OpenOptions::new().read(true).write(true).open("/dev/null").context("/dev/null cannot be opened")?;
+    dup2_stdin(&nowhere)?;
+    dup2_stdout(&nowhere)?;
+    dup2_stderr(log.unwrap_or(&nowhere))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -131,7 +141,7 @@ mod tests {
     #[test]
     fn the_child_is_told_by_an_option_of_run() {
         let words = ["-v", "run", "-d", "image", "--", "run"].map(OsString::from);
-        let words = in_background(words.into_iter());
+        let words = with_option(OPTION.into(), words.into_iter());
         assert_eq!(words[..3], ["-v", "run", "--in-background"]);
         assert_eq!(words.len(), 7);
     }

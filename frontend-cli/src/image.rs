@@ -19,7 +19,7 @@ use crate::{
     folders,
     guests::Registration,
     host_files::HostFiles,
-    images, initramfs,
+    images, initramfs, linux_signal,
 };
 
 /// What a guest from an image has besides a kernel and the disks of the command line.
@@ -31,6 +31,8 @@ pub(crate) struct ImageFiles {
     pub(crate) layer: Option<FileDisk>,
     /// The command.
     pub(crate) start: Start,
+    /// The signal that asks it to end, if it is another than that of powering off.
+    pub(crate) stop_signal: Option<u8>,
 }
 
 /// Serial numbers by which the agent finds the disks.
@@ -69,6 +71,7 @@ pub(crate) fn open(
     let kernel = images::kernel(kernel.transpose()?, architecture)?;
     let image = images::image(image, architecture)?;
     let start = start(arguments, &image.config, &image.reference)?;
+    let stop_signal = arguments.stop_signal.or_else(|| stop_signal(&image.config, &image.reference));
     // Open until the disk is: nobody collects it in between.
     let held = image.open_root()?;
     let layer = guest.and_then(Registration::layer);
@@ -99,7 +102,7 @@ pub(crate) fn open(
         kernel: (config::payload("kernel", &path)?, path),
         initrd: Some((initramfs, PathBuf::from("initramfs of the agent"))),
         disks: config::disks(arguments, MOST_DISKS - 2)?,
-        image: Some(ImageFiles { root, layer, start }),
+        image: Some(ImageFiles { root, layer, start, stop_signal }),
     })
 }
 
@@ -142,6 +145,19 @@ fn start(arguments: &RunArguments, config: &Config, name: &str) -> anyhow::Resul
     Ok(start)
 }
 
+/// The signal by which the image wants its command to be asked to end. One that cannot be sent is told and passed over:
+/// the guest is powered off instead, as it is without one.
+fn stop_signal(config: &Config, name: &str) -> Option<u8> {
+    let wanted = config.stop_signal.as_deref()?;
+    let number = linux_signal::parse(wanted).ok();
+    if number.is_none() {
+        tracing::warn!(
+            "image {name} wants to be stopped by the signal {wanted:.20?}, which cannot be sent; --stop-signal names another"
+        );
+    }
+    number
+}
+
 /// The root below a kept guest's layer: that of its first run, whatever the image's name means by now. The file has a
 /// second name in the guest's folder, and so outlives the image; a folder on another file system can only refer to it.
 fn keep_root(root: &Path, layer: &Path) -> anyhow::Result<PathBuf> {
@@ -177,4 +193,21 @@ fn make_layer(path: &Path) -> anyhow::Result<()> {
 
 fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stop_signal_is_the_images_if_it_can_be_sent() {
+        let stop = |text: Option<&str>| {
+            stop_signal(&Config { stop_signal: text.map(str::to_owned), ..Config::default() }, "image")
+        };
+        assert_eq!(stop(None), None);
+        assert_eq!(stop(Some("SIGQUIT")), Some(3));
+        assert_eq!(stop(Some("10")), Some(10));
+        assert_eq!(stop(Some("SIGRTMIN+3")), None);
+        assert_eq!(stop(Some("\u{1b}[2J nonsense")), None);
+    }
 }

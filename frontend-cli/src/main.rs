@@ -2,11 +2,13 @@
 
 mod agent;
 mod args;
+mod attended;
 mod backend;
 mod background;
 mod commands;
 mod config;
 mod console;
+mod detach_keys;
 mod doctor;
 mod escape;
 mod exit_code;
@@ -18,6 +20,7 @@ mod image;
 mod images;
 mod initramfs;
 mod input;
+mod linux_signal;
 #[cfg(target_os = "macos")]
 mod macos;
 mod manifest;

@@ -7,6 +7,7 @@ mod remote;
 mod tee;
 
 use std::{
+    fs::File,
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -23,10 +24,11 @@ use hv_core::{
     machine::{Event, Machine, board::Board},
     virtio::console::ConsoleHandle,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal as ProcessSignal, getrlimit, setrlimit};
 
 use crate::{
     args::{OnReboot, RunArguments},
+    attended::{self, Front},
     backend, background,
     config::{self, Files},
     exit_code::{Code, ExitCode},
@@ -81,6 +83,8 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
         background::enter()?;
     } else if arguments.guest.detach {
         return background::start();
+    } else if arguments.guest.attended.is_none() && arguments.can_be_left() {
+        return attended::start();
     }
     let mut guest = guests::register(arguments)?;
     let ended = prepare(arguments, guest.as_mut());
@@ -122,6 +126,7 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     let event_loop = EventLoop::new().context("out of file descriptors; raise `ulimit -n`")?;
     let log = guest.as_ref().map_or(Ok(None), |guest| guest.open_log())?;
     let messages = log.as_ref().and_then(|log| log.file().try_clone().ok());
+    let front = arguments.guest.attended.as_deref().map(Front::connect).transpose()?;
     let listeners = tee::Listeners { tap: ConsoleTap::new(), log };
     let tap = listeners.tap.clone();
     let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE), listeners)?;
@@ -136,9 +141,10 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
             command.serve_sockets(&guest.vsock_socket())?;
         }
     }
-    let awaited = guest
-        .filter(|_| arguments.guest.in_background)
-        .map(|guest| background::Awaited { name: guest.name().to_owned(), log: messages });
+    let (awaited, log) = match guest.filter(|_| arguments.guest.in_background) {
+        Some(guest) => (Some(background::Awaited { name: guest.name().to_owned(), log: messages }), None),
+        None => (None, messages),
+    };
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let session = Session {
         arguments,
@@ -149,6 +155,9 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         tap,
         awaited,
         command: None,
+        terminal: None,
+        front,
+        log,
         deadline,
         asked: false,
     };
@@ -197,6 +206,12 @@ struct Session<'a, V: Vm<Arch: Board>> {
     command: Option<command::Running>,
     /// Somebody waits for the guest to run.
     awaited: Option<background::Awaited>,
+    /// The terminal, while it is the guest's.
+    terminal: Option<RawTerminal>,
+    /// The process that waits in front of this one.
+    front: Option<Front>,
+    /// The guest's log, for messages when nobody is at the terminal any more.
+    log: Option<File>,
     /// When `--timeout` is over.
     deadline: Option<Instant>,
     /// The power button was pressed.
@@ -210,14 +225,20 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         }
         let is_images = self.parts.command.is_some();
         if let Some(command) = self.parts.command.take() {
-            let in_background = self.arguments.guest.in_background;
-            self.command = Some(command.begin(ring.clone(), in_background, &self.parts.output)?);
+            let surroundings = command::Surroundings {
+                in_background: self.arguments.guest.in_background,
+                is_logged: self.log.is_some(),
+                keys: &self.arguments.process.detach_keys,
+                can_be_left: self.front.is_some(),
+            };
+            self.command = Some(command.begin(ring.clone(), surroundings, &self.parts.output)?);
         }
         let process = &self.arguments.process;
         let raw = self.parts.keyboard.as_ref().is_some_and(|keyboard| keyboard.is_terminal)
             || is_images && process.tty && process.interactive;
-        let _terminal =
-            if raw { RawTerminal::enter().context("the terminal refuses raw mode")? } else { None };
+        if raw {
+            self.terminal = RawTerminal::enter().context("the terminal refuses raw mode")?;
+        }
         self.watch(ring)?;
         self.resize();
 
@@ -231,6 +252,20 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         }
         tracing::info!("exits: {}", self.parts.machine.exit_counts());
         ended
+    }
+
+    /// Leaves the terminal to whoever started this process: the guest goes on in the background.
+    fn leave_terminal(&mut self) -> anyhow::Result<()> {
+        let Some(front) = self.front.take() else { return Ok(()) };
+        self.terminal = None;
+        let name = self.arguments.guest.name.as_deref().unwrap_or_default();
+        message::line(&format!(
+            "guest {name} goes on; `hv logs`, `hv exec` and `hv stop` find it by its name"
+        ));
+        background::enter()?;
+        background::let_go(self.log.as_ref())?;
+        front.let_go();
+        Ok(())
     }
 
     /// Lets whoever started this process in the background go on.
@@ -275,6 +310,10 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         .context("cannot listen to signals")?;
         if let Some(keyboard) = self.parts.keyboard.take() {
             keyboard.start(ring.clone(), self.parts.output.clone()).context("cannot start a thread")?;
+        }
+        if let Some(front) = &self.front {
+            let orders = ring.clone();
+            front.watch(move || orders.order(Order::Stop(ProcessSignal::HUP.as_raw())))?;
         }
         Ok(())
     }
@@ -344,6 +383,7 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         match command.hear(news) {
             command::Then::GoOn => Ok(None),
             command::Then::TellThatItRuns => self.tell_that_it_runs().map(|()| None),
+            command::Then::LeaveTerminal => self.leave_terminal().map(|()| None),
             command::Then::End(code) => {
                 self.end();
                 Ok(Some(code))

@@ -21,6 +21,11 @@ pub enum Request {
     PowerButton,
     /// End the guest at once.
     End,
+    /// Send the guest's own command a signal.
+    Signal {
+        /// Its number in Linux.
+        number: u8,
+    },
     /// Hold the guest where it is.
     Pause,
     /// Let a paused guest go on.
@@ -172,6 +177,7 @@ mod tests {
             (br#"{"request":"inspect"}"#, Request::Inspect),
             (br#" {"request" : "power-button"} "#, Request::PowerButton),
             (br#"{"request":"end","why":"not known, so ignored"}"#, Request::End),
+            (br#"{"request":"signal","number":15}"#, Request::Signal { number: 15 }),
             (br#"{"request":"pause"}"#, Request::Pause),
             (br#"{"request":"resume"}"#, Request::Resume),
             (br#"{"request":"wait"}"#, Request::Wait),
@@ -191,6 +197,8 @@ mod tests {
             b"{}",
             br#"{"request":"explode"}"#,
             br#"{"request":"resize","columns":80}"#,
+            br#"{"request":"signal","number":256}"#,
+            br#"{"request":"signal","number":"TERM"}"#,
             br#"{"request":"resize","columns":80,"rows":65536}"#,
             b"\xff\xfe",
             br#"{"request":"a\u000ab"}"#,

@@ -44,6 +44,8 @@ pub enum Order {
     PowerButton,
     /// End it at once.
     End,
+    /// Send its own command this signal, by its number in Linux; 0 and numbers that Linux does not have may come.
+    Signal(u8),
     /// Hold it where it is.
     Pause,
     /// Let it go on.
@@ -199,6 +201,7 @@ impl Shared {
                 }
                 Ok(Request::PowerButton) => Order::PowerButton,
                 Ok(Request::End) => Order::End,
+                Ok(Request::Signal { number }) => Order::Signal(number),
                 Ok(Request::Pause) => Order::Pause,
                 Ok(Request::Resume) => Order::Resume,
                 Ok(Request::Resize { columns, rows }) => Order::Resize { columns, rows },

@@ -27,6 +27,8 @@ use rustix::{
 
 use super::shown;
 use crate::{
+    detach_keys::{DetachKeys, Watch},
+    message,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
 };
@@ -40,6 +42,8 @@ pub(crate) enum Ended {
     Exited(u8),
     /// The command could not be run: 126 or 127, and why.
     NotRun(u8, String),
+    /// The command goes on in the guest without this session.
+    Detached,
 }
 
 /// Where a command's standard input comes from and its output goes.
@@ -51,15 +55,23 @@ pub(crate) struct Stdio {
     pub(crate) stdout: Option<OwnedFd>,
     /// The same.
     pub(crate) stderr: Option<OwnedFd>,
+    /// Both outputs go here, too, as they come.
+    pub(crate) copy: Option<OwnedFd>,
 }
 
 impl Stdio {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { stdin: None, stdout: None, stderr: None, copy: None }
+    }
+
     /// Those of this process.
     pub(crate) fn own() -> Self {
         Self {
             stdin: stdin().try_clone_to_owned().ok(),
             stdout: stdout().try_clone_to_owned().ok(),
             stderr: stderr().try_clone_to_owned().ok(),
+            copy: None,
         }
     }
 }
@@ -95,6 +107,26 @@ impl Handle {
     }
 }
 
+/// What the detach keys do.
+pub(crate) enum Leaving {
+    /// The session ends, and the command goes on in the guest.
+    Session,
+    /// Standard input and output are let go of, and this is called; the session goes on.
+    Stdio(Box<dyn Fn() + Send>),
+    /// Nothing but that this is told.
+    Refused(&'static str),
+}
+
+impl std::fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Session => "Session",
+            Self::Stdio(_) => "Stdio",
+            Self::Refused(_) => "Refused",
+        })
+    }
+}
+
 /// A session that is about to run.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -103,18 +135,28 @@ pub(crate) struct Session {
     source: Source,
     stdout: Sink,
     stderr: Sink,
+    /// Both outputs once more.
+    copy: Sink,
+    leaving: Leaving,
+    /// The agent was asked to let the command go on alone.
+    detaching: bool,
     orders: Receiver<Order>,
     bell: UnixStream,
 }
 
 /// Runs a command with this process's standard input and output; its terminal is the command's if `start` asks for one.
 /// SIGINT, SIGTERM and SIGHUP are the command's too.
-pub(crate) fn run(stream: UnixStream, start: &Start) -> anyhow::Result<Ended> {
-    let (session, handle) = Session::new(stream, start, Stdio::own())?;
-    let _terminal = match start.terminal {
+///
+/// The keys end the session, and the command goes on.
+pub(crate) fn run(stream: UnixStream, start: &Start, keys: &DetachKeys) -> anyhow::Result<Ended> {
+    let (mut session, handle) = Session::new(stream, start, Stdio::own())?;
+    let terminal = match start.terminal {
         Some(_) if start.stdin => RawTerminal::enter().context("the terminal refuses raw mode")?,
         _ => None,
     };
+    if terminal.is_some() {
+        session.watch(keys, Leaving::Session);
+    }
     signals::watch(move |signal| match signal {
         Signal::Stop(number) => handle.signal(u8::try_from(number).unwrap_or(0)),
         Signal::Resize => {
@@ -127,6 +169,13 @@ pub(crate) fn run(stream: UnixStream, start: &Start) -> anyhow::Result<Ended> {
     session.run()
 }
 
+/// Starts a command that goes on in the guest without this process.
+pub(crate) fn run_detached(stream: UnixStream, start: &Start) -> anyhow::Result<Ended> {
+    let (mut session, _handle) = Session::new(stream, start, Stdio::none())?;
+    session.ask_to_detach()?;
+    session.run()
+}
+
 /// What can go on.
 struct Ready {
     stream: bool,
@@ -134,6 +183,7 @@ struct Ready {
     source: bool,
     stdout: bool,
     stderr: bool,
+    copy: bool,
 }
 
 impl Session {
@@ -154,10 +204,43 @@ impl Session {
             source: Source::new(stdio.stdin.filter(|_| start.stdin)),
             stdout: Sink::new(Stream::Stdout, stdio.stdout),
             stderr: Sink::new(Stream::Stderr, stdio.stderr),
+            copy: Sink::new(Stream::Stdout, stdio.copy),
+            leaving: Leaving::Session,
+            detaching: false,
             orders,
             bell,
         };
         Ok((session, Handle { orders: send, bell: ring.into() }))
+    }
+
+    /// Looks for the detach keys in standard input.
+    pub(crate) fn watch(&mut self, keys: &DetachKeys, leaving: Leaving) {
+        let goes_on = matches!(leaving, Leaving::Refused(_));
+        self.source.watch(Watch::new(keys), goes_on);
+        self.leaving = leaving;
+    }
+
+    /// The detach keys were pressed.
+    fn leave(&mut self) -> io::Result<()> {
+        match &self.leaving {
+            Leaving::Session => {
+                self.source.close();
+                return self.ask_to_detach();
+            }
+            Leaving::Stdio(tell) => {
+                self.source.close();
+                self.stdout.close();
+                self.stderr.close();
+                tell();
+            }
+            Leaving::Refused(why) => message::line(why),
+        }
+        Ok(())
+    }
+
+    fn ask_to_detach(&mut self) -> io::Result<()> {
+        self.detaching = true;
+        self.outgoing.push(&HostMessage::Detach)
     }
 
     /// Runs the command to its end.
@@ -171,8 +254,12 @@ impl Session {
             if ready.bell {
                 self.obey_orders()?;
             }
-            if ready.source {
-                self.source.read(&mut buffer, &mut self.outgoing)?;
+            if ready.source && self.source.read(&mut buffer, &mut self.outgoing)? {
+                self.leave()?;
+            }
+            if ready.copy {
+                // Who reads it has no say in what the command does.
+                self.copy.write();
             }
             for (sink, ready) in [(&mut self.stdout, ready.stdout), (&mut self.stderr, ready.stderr)] {
                 if ready && sink.write() {
@@ -216,12 +303,18 @@ impl Session {
     /// Does what the agent's messages say, as far as the outputs take it; how the session ended, if it has.
     fn hear(&mut self) -> anyhow::Result<Option<Ended>> {
         const BROKEN: &str = "the guest's agent is not understood";
-        while self.stdout.is_empty() && self.stderr.is_empty() && self.reader.has_message().context(BROKEN)? {
+        while self.has_passed_on() && self.reader.has_message().context(BROKEN)? {
             let Some(message) = self.reader.receive().context(BROKEN)? else { break };
             match message {
                 AgentMessage::Started { .. } => {}
-                AgentMessage::Stdout(bytes) => self.stdout.add(bytes),
-                AgentMessage::Stderr(bytes) => self.stderr.add(bytes),
+                AgentMessage::Stdout(bytes) => {
+                    self.stdout.add(bytes);
+                    self.copy.add(bytes);
+                }
+                AgentMessage::Stderr(bytes) => {
+                    self.stderr.add(bytes);
+                    self.copy.add(bytes);
+                }
                 AgentMessage::StdinTaken(count) => self.source.note_taken(count),
                 AgentMessage::StdinClosed => self.source.close(),
                 AgentMessage::Exited(Status::Code(code)) => return Ok(Some(Ended::Exited(code))),
@@ -231,15 +324,21 @@ impl Session {
                 AgentMessage::Failed { code: code @ (126 | 127), reason } => {
                     return Ok(Some(Ended::NotRun(code, shown(reason))));
                 }
+                AgentMessage::Detached if self.detaching => return Ok(Some(Ended::Detached)),
                 _ => bail!("{BROKEN}: it says what is not for a session"),
             }
         }
         Ok(None)
     }
 
+    /// Whether nothing of the last message waits.
+    fn has_passed_on(&self) -> bool {
+        [&self.stdout, &self.stderr, &self.copy].into_iter().all(Sink::is_empty)
+    }
+
     fn wait(&self) -> io::Result<Ready> {
         let mut stream = PollFlags::empty();
-        let takes = self.stdout.is_empty() && self.stderr.is_empty();
+        let takes = self.has_passed_on();
         stream.set(PollFlags::IN, takes);
         stream.set(PollFlags::OUT, !self.outgoing.is_empty());
         let sources = [
@@ -248,6 +347,7 @@ impl Session {
             self.source.wants(&self.outgoing).map(|fd| (fd, PollFlags::IN)),
             self.stdout.wants().map(|fd| (fd, PollFlags::OUT)),
             self.stderr.wants().map(|fd| (fd, PollFlags::OUT)),
+            self.copy.wants().map(|fd| (fd, PollFlags::OUT)),
         ];
         let mut fds: Vec<_> =
             sources.iter().flatten().map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
@@ -256,9 +356,9 @@ impl Session {
             Err(error) => return Err(error.into()),
         }
         let mut results = fds.iter().map(|fd| !fd.revents().is_empty());
-        let [stream, bell, source, stdout, stderr] =
+        let [stream, bell, source, stdout, stderr, copy] =
             sources.map(|source| source.is_some() && results.next().unwrap_or(false));
-        Ok(Ready { stream: stream && takes, bell, source, stdout, stderr })
+        Ok(Ready { stream: stream && takes, bell, source, stdout, stderr, copy })
     }
 }
 

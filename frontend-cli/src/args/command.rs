@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{ProcessArguments, value};
+use crate::linux_signal;
 
 /// What `hv ps` is told.
 #[derive(Debug, Args)]
@@ -23,14 +24,25 @@ pub(crate) struct StopArguments {
     /// Guests
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
-    /// How long a guest may take to power off
+    /// How long a guest may take to end
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = value::time)]
     pub(crate) time: Duration,
 }
 
-/// What `hv kill`, `hv pause` and `hv resume` are told.
+/// What `hv kill` is told.
 #[derive(Debug, Args)]
 pub(crate) struct KillArguments {
+    /// Send this signal, such as HUP or 1, to the command of a guest from an image, and leave the rest to it
+    #[arg(short, long, value_name = "SIGNAL", value_parser = linux_signal::parse)]
+    pub(crate) signal: Option<u8>,
+    /// Guests
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+/// What `hv pause` and `hv resume` are told.
+#[derive(Debug, Args)]
+pub(crate) struct GuestsArguments {
     /// Guests
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
@@ -41,6 +53,9 @@ pub(crate) struct KillArguments {
 pub(crate) struct ExecArguments {
     #[command(flatten)]
     pub(crate) process: ProcessArguments,
+    /// Return when the command runs; it goes on in the guest, and its output is dropped
+    #[arg(short, long, conflicts_with = "interactive")]
+    pub(crate) detach: bool,
     /// Guest
     pub(crate) name: String,
     /// Command and its arguments

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::{stdio::stdin, termios::isatty};
 
 use super::{Console, RunArguments};
-use crate::guests::{self, Record, Wish};
+use crate::{
+    detach_keys::DetachKeys,
+    guests::{self, Record, Wish},
+};
 
 /// How a guest is known and kept.
 #[derive(Debug, Args)]
@@ -25,6 +29,9 @@ pub(crate) struct GuestArguments {
     /// This process is the one in the background.
     #[arg(long, hide = true)]
     pub(crate) in_background: bool,
+    /// Another process waits in front of this one, at this socket.
+    #[arg(long, hide = true, value_name = "SOCKET")]
+    pub(crate) attended: Option<PathBuf>,
 }
 
 impl GuestArguments {
@@ -38,8 +45,16 @@ impl RunArguments {
     /// What the guest asks of the list of guests.
     pub(crate) fn wish(&self) -> Wish<'_> {
         let keep = self.guest.name.is_some() && !self.guest.rm;
-        let log = keep || self.guest.in_background;
+        let log = self.guest.needs_name();
         Wish { name: self.guest.name.as_deref(), keep, log, image: self.image.as_deref() }
+    }
+
+    /// Whoever is at the command's terminal may leave, and the guest goes on: it can be found again, and says what it says
+    /// to its log.
+    pub(crate) fn can_be_left(&self) -> bool {
+        let Self { image, guest, process, .. } = self;
+        let has_keys = process.tty && process.interactive && process.detach_keys != DetachKeys::none();
+        image.is_some() && guest.name.is_some() && has_keys && isatty(stdin())
     }
 
     /// Where the guest's console is; standard input and output are nobody's in the background.

@@ -22,7 +22,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// So long a guest's process may take to end when it was told to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Presses power buttons, and ends the guests that do not power off in time; all guests at once.
+/// Asks guests to end, as by the power button, and ends those that do not in time; all guests at once.
 pub(super) fn stop(guests: &Guests, arguments: &StopArguments) -> anyhow::Result<Code> {
     thread::scope(|scope| {
         let stop_one = |name: &String| -> anyhow::Result<()> {
@@ -81,9 +81,15 @@ fn gone(guest: &Guest) -> anyhow::Result<()> {
     bail!("guest {} has ended, but not its process; `hv kill {0}` ends it", guest.name)
 }
 
-/// Ends guests at once.
+/// Ends guests at once, or sends their commands a signal.
 pub(super) fn kill(guests: &Guests, arguments: &KillArguments) -> anyhow::Result<Code> {
-    super::each(&arguments.names, |name| end(guests.running(name)?))
+    super::each(&arguments.names, |name| {
+        let guest = guests.running(name)?;
+        match arguments.signal {
+            Some(number) => super::tell(guest, &Request::Signal { number }),
+            None => end(guest),
+        }
+    })
 }
 
 /// Ends a guest by asking its process, or without asking if that does not answer.

@@ -119,7 +119,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     }
 
     let command = files.image.map(|image| {
-        let ImageFiles { root, layer, start } = image;
+        let ImageFiles { root, layer, start, stop_signal } = image;
         let disk = |name: &str, serial: &str, disk| Box::new(Block::new(name, serial, Arc::new(disk), most));
         devices.push((ROOT_SLOT, disk("root", ROOT_SERIAL, root)));
         let is_kept = layer.is_some();
@@ -130,7 +130,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         devices.push((VSOCK_SLOT, Box::new(vsock)));
         // What the command wrote to disks must be there when it has ended.
         let writes = is_kept || arguments.disk.iter().any(|disk| !disk.read_only);
-        Command { start, sockets, writes }
+        Command { start, stop_signal, sockets, writes }
     });
 
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));

@@ -19,13 +19,15 @@ use hv_core::{
     chardev::{Output, WaitingSink},
     virtio::vsock::VsockHandle,
 };
+use rustix::termios::isatty;
 
 use super::{Order, Ring};
 use crate::{
     agent::{
         control::{self, Control, ControlHandle},
-        session::{self, Ended, Session, Stdio},
+        session::{self, Ended, Leaving, Session, Stdio},
     },
+    detach_keys::DetachKeys,
     exit_code::Code,
     folders,
 };
@@ -44,6 +46,8 @@ const EXPLANATION: Duration = Duration::from_secs(3);
 /// A command that is to run in a guest.
 pub(super) struct Command {
     pub(super) start: Start,
+    /// The signal that asks it to end, if it is another than that of powering off.
+    pub(super) stop_signal: Option<u8>,
     pub(super) sockets: VsockHandle,
     /// What it writes must outlive the guest.
     pub(super) writes: bool,
@@ -60,12 +64,28 @@ pub(super) enum News {
     Ended(anyhow::Result<Ended>),
     /// The guest did not come up.
     Failed(anyhow::Error),
+    /// Whoever was at its terminal has left it to itself.
+    Left,
+}
+
+/// Where the command's input comes from and its output goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// This process has no standard input and output.
+    pub(super) in_background: bool,
+    /// What the command says is kept with what the guest shows.
+    pub(super) is_logged: bool,
+    /// Keys that leave the command to itself.
+    pub(super) keys: &'a DetachKeys,
+    /// The guest goes on when they are pressed.
+    pub(super) can_be_left: bool,
 }
 
 /// The command as the session knows it.
 pub(super) struct Running {
     speakers: Arc<Speakers>,
     writes: bool,
+    stop_signal: Option<u8>,
     pub(super) has_terminal: bool,
     is_up: bool,
     announced: bool,
@@ -88,6 +108,8 @@ pub(super) enum Then {
     GoOn,
     /// Whoever waits for the guest to run is told.
     TellThatItRuns,
+    /// The terminal is let go of.
+    LeaveTerminal,
     /// The guest is ended, with this exit code.
     End(Code),
 }
@@ -102,18 +124,28 @@ impl Command {
         served.with_context(|| format!("vsock socket {} cannot be made", path.display()))
     }
 
-    /// Waits for the agent from now on, and has it run the command. Without standard input and output of its own, as
-    /// in the background, what it says goes to `output`.
+    /// Waits for the agent from now on, and has it run the command. What it says goes to `output`, too, where that is
+    /// kept, and there alone in the background.
     ///
     /// # Errors
     /// The host is out of threads or descriptors.
-    pub(super) fn begin(self, ring: Ring, in_background: bool, output: &Output) -> anyhow::Result<Running> {
-        let Self { start, sockets, writes } = self;
-        let (stdio, copier) = if in_background { to_output(output)? } else { (Stdio::own(), None) };
+    pub(super) fn begin(
+        self,
+        ring: Ring,
+        surroundings: Surroundings<'_>,
+        output: &Output,
+    ) -> anyhow::Result<Running> {
+        let Self { start, stop_signal, sockets, writes } = self;
+        let Surroundings { in_background, is_logged, keys, can_be_left } = surroundings;
+        let mut stdio = if in_background { Stdio::none() } else { Stdio::own() };
+        let is_terminal = start.terminal.is_some() && start.stdin && stdio.stdin.as_ref().is_some_and(isatty);
+        let copier = if in_background || is_logged { Some(copy_to(output, &mut stdio)?) } else { None };
+        let keys = is_terminal.then(|| (keys.clone(), can_be_left));
         let speakers = Arc::<Speakers>::default();
         let running = Running {
             speakers: Arc::clone(&speakers),
             writes,
+            stop_signal,
             has_terminal: start.terminal.is_some(),
             is_up: false,
             announced: false,
@@ -133,7 +165,7 @@ impl Command {
         let host = Host { ring, sockets, speakers };
         let attend = move || {
             let Ok(stream) = streams.recv() else { return };
-            if let Err(error) = host.attend(stream, &start, stdio, copier) {
+            if let Err(error) = host.attend(stream, &start, stdio, copier, keys) {
                 host.ring.order(Order::Command(News::Failed(error)));
             }
         };
@@ -142,18 +174,18 @@ impl Command {
     }
 }
 
-/// Where output goes that nobody has a descriptor for: through a pipe to `output`.
-fn to_output(output: &Output) -> anyhow::Result<(Stdio, Option<JoinHandle<()>>)> {
+/// Lets both outputs go to `output` as well: through a pipe, so that the session waits for it as for any other.
+fn copy_to(output: &Output, stdio: &mut Stdio) -> anyhow::Result<JoinHandle<()>> {
     let pipe = || -> io::Result<_> {
         let (reader, writer) = io::pipe()?;
-        let stderr = writer.try_clone()?;
         let output = output.clone();
         let copier =
             thread::Builder::new().name("command output".to_owned()).spawn(move || copy(reader, output))?;
-        Ok((Stdio { stdin: None, stdout: Some(writer.into()), stderr: Some(stderr.into()) }, copier))
+        Ok((writer, copier))
     };
-    let (stdio, copier) = pipe().context("out of threads or file descriptors; raise `ulimit -n`")?;
-    Ok((stdio, Some(copier)))
+    let (writer, copier) = pipe().context("out of threads or file descriptors; raise `ulimit -n`")?;
+    stdio.copy = Some(writer.into());
+    Ok(copier)
 }
 
 fn copy(mut reader: PipeReader, output: Output) {
@@ -176,6 +208,7 @@ impl Host {
         start: &Start,
         stdio: Stdio,
         copier: Option<JoinHandle<()>>,
+        keys: Option<(DetachKeys, bool)>,
     ) -> anyhow::Result<()> {
         let mut control = Control::accept(stream, BRING_UP)?;
         tracing::debug!("the agent runs on Linux {}", control.release());
@@ -183,7 +216,10 @@ impl Host {
         control.wait_until_ready(BRING_UP)?;
         self.ring.order(Order::Command(News::Ready));
         let connection = self.sockets.connect(PORT).context("the guest's agent cannot be reached")?;
-        let (session, handle) = Session::new(connection, start, stdio)?;
+        let (mut session, handle) = Session::new(connection, start, stdio)?;
+        if let Some((keys, can_be_left)) = keys {
+            session.watch(&keys, self.leaving(can_be_left));
+        }
         *locked(&self.speakers.command) = Some(handle);
         let ring = self.ring.clone();
         let run = move || {
@@ -195,12 +231,24 @@ impl Host {
             ring.order(Order::Command(News::Ended(ended)));
         };
         thread::Builder::new().name("command".to_owned()).spawn(run).context("cannot start a thread")?;
+        let mut announced = false;
         while let Some(news) = control.next(None)? {
-            if matches!(news, control::News::PoweringOff | control::News::Rebooting) {
+            let ends = matches!(news, control::News::PoweringOff | control::News::Rebooting);
+            // Said once it is known: an agent that goes on saying it must not keep the session busy.
+            if ends && !std::mem::replace(&mut announced, true) {
                 self.ring.order(Order::Command(News::Ending));
             }
         }
         Ok(())
+    }
+
+    /// What the detach keys do.
+    fn leaving(&self, can_be_left: bool) -> Leaving {
+        if !can_be_left {
+            return Leaving::Refused("a guest without a --name cannot be left; it goes on here");
+        }
+        let ring = self.ring.clone();
+        Leaving::Stdio(Box::new(move || ring.order(Order::Command(News::Left))))
     }
 }
 
@@ -213,6 +261,7 @@ impl Running {
                 return Then::TellThatItRuns;
             }
             News::Ending => self.announced = true,
+            News::Left => return Then::LeaveTerminal,
             News::Ended(Ok(ended)) => {
                 let code = crate::agent::code(ended);
                 self.code = Some(code);
@@ -272,9 +321,10 @@ impl Running {
         }
     }
 
-    /// Asks the guest to power off; says whether there is somebody to ask.
-    pub(super) fn press_power_button(&self) -> bool {
-        self.power_off(GRACE)
+    /// Asks the command to end by its stop signal, or the guest to power off if it has none or does not run; says
+    /// whether there is somebody to ask.
+    pub(super) fn ask_to_end(&self) -> bool {
+        self.stop_signal.is_some_and(|number| self.signal_if_it_runs(number)) || self.power_off(GRACE)
     }
 
     fn power_off(&self, grace: Duration) -> bool {
@@ -290,7 +340,12 @@ impl Running {
         locked(&self.speakers.control).as_ref().is_some_and(|agent| say(agent).is_ok())
     }
 
-    /// Sends the command a signal; says whether it runs.
+    /// Sends the command a signal, unless it has ended or does not run yet; says whether it was sent.
+    pub(super) fn signal_if_it_runs(&self, number: u8) -> bool {
+        self.code.is_none() && self.signal(i32::from(number))
+    }
+
+    /// Sends the command a signal; says whether it has begun to run.
     pub(super) fn signal(&self, number: i32) -> bool {
         let command = locked(&self.speakers.command);
         let (Some(command), Ok(number)) = (&*command, u8::try_from(number)) else { return false };
@@ -320,6 +375,7 @@ mod tests {
         Running {
             speakers: Arc::default(),
             writes,
+            stop_signal: None,
             has_terminal: false,
             is_up: false,
             announced: false,
@@ -356,6 +412,19 @@ mod tests {
         assert!(command.deadline().is_some());
         assert_eq!(command.code_at_end(false).unwrap(), Some(Code(1)));
         assert_eq!(command.give_up().unwrap(), Code(1));
+    }
+
+    #[test]
+    fn the_stop_signal_is_for_a_command_that_runs() {
+        let (host, _agent) = UnixStream::pair().unwrap();
+        let (session, handle) = Session::new(host, &Start::default(), Stdio::none()).unwrap();
+        let mut command = Running { stop_signal: Some(10), ..running(false) };
+        assert!(!command.ask_to_end(), "there is nobody to ask yet");
+        *locked(&command.speakers.command) = Some(handle);
+        assert!(command.ask_to_end());
+        command.hear(ended(0));
+        assert!(!command.ask_to_end() && !command.signal_if_it_runs(10), "it has ended");
+        drop(session);
     }
 
     #[test]

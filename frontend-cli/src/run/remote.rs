@@ -17,7 +17,7 @@ use hv_core::{
 use serde_json::Value;
 
 use super::{Parts, Ring, Session, keyboard::Consoles};
-use crate::{exit_code::Code, guests::Record, input::GuestInput};
+use crate::{exit_code::Code, guests::Record, input::GuestInput, linux_signal};
 
 /// So long the session may take for an order. It takes longer only where nobody reads the guest's output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -119,11 +119,21 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
                     self.remote.set_state(State::Running);
                 }
                 let listens = match &self.command {
-                    Some(command) => command.press_power_button(),
+                    Some(command) => command.ask_to_end(),
                     None => machine.press_power_button(),
                 };
                 Answer::PowerButton { listens }
             }
+            Order::Signal(number) => match &self.command {
+                _ if !linux_signal::is_known(number) => {
+                    Answer::error(format!("signal {number} cannot be sent; use one from 1 to 31"))
+                }
+                Some(command) if command.signal_if_it_runs(number) => Answer::Done,
+                Some(_) => Answer::error("the guest's command does not run yet, or no more"),
+                None => Answer::error(
+                    "signals are for the commands of guests from images; `hv stop` presses this one's power button",
+                ),
+            },
             Order::Pause => match machine.pause() {
                 Ok(()) => {
                     self.remote.set_state(State::Paused);

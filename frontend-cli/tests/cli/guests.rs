@@ -143,6 +143,7 @@ fn named(folder: &Path) {
     assert_eq!(home.state("web"), "running");
     home.refused(&["resume", "web"], "not paused");
     home.refused(&["exec", "web", "--", "ls"], "no vsock device");
+    home.refused(&["kill", "--signal", "HUP", "web"], "guests from images");
     let mut echo = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
     assert_eq!(&echo, b"a", "the guest goes on");

@@ -103,11 +103,12 @@ fn requests_are_answered_in_order_on_one_connection() {
     assert!(matches!(refused, ClientError::Refused(message) if message == "the guest is not paused"));
     assert_eq!(client.request(&Request::PowerButton).unwrap(), Answer::PowerButton { listens: false });
     client.request(&Request::Resize { columns: 80, rows: 24 }).unwrap();
+    client.request(&Request::Signal { number: 10 }).unwrap();
     client.request(&Request::End).unwrap();
     let resize = Order::Resize { columns: 80, rows: 24 };
     assert_eq!(
         *rig.guest.orders.lock().unwrap(),
-        [Order::Pause, Order::Resume, Order::PowerButton, resize, Order::End]
+        [Order::Pause, Order::Resume, Order::PowerButton, resize, Order::Signal(10), Order::End]
     );
 }
 

@@ -27,6 +27,12 @@ impl Sink {
         self.stream
     }
 
+    /// Takes nothing more.
+    pub(super) fn close(&mut self) {
+        self.sink = None;
+        self.clear();
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -59,8 +65,7 @@ impl Sink {
             }
             Err(Errno::INTR | Errno::AGAIN) => false,
             Err(_) => {
-                self.sink = None;
-                self.clear();
+                self.close();
                 true
             }
         }

@@ -1,0 +1,180 @@
+//! A named guest with a terminal of its own that its user may leave: `hv run` waits in front of this program once more,
+//! which runs the guest and has the terminal, until the guest ends or is left.
+//!
+//! A shell waits for the process that it started, so that one must be able to end while the guest goes on. The two have a
+//! socket: a byte of the child's says that the guest was left; its end says that the process in front is gone.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    os::unix::{net::UnixStream, process::ExitStatusExt},
+    path::Path,
+    process::{self, Child, Command, ExitStatus},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
+
+use crate::{
+    background,
+    exit_code::Code,
+    folders,
+    signals::{self, Signal},
+};
+
+/// The hidden option that makes a run the child, and says where the socket is.
+const OPTION: &str = "--attended=";
+
+/// What ends the wait.
+enum News {
+    Ended(std::io::Result<ExitStatus>),
+    Left,
+}
+
+/// Runs this command line in a child with the same terminal; the code is the child's, or 0 when its guest is left.
+pub(crate) fn start() -> anyhow::Result<Code> {
+    let path = folders::runtime()?.join(format!(".attended-{}", process::id()));
+    // Of a process that had this number and was killed.
+    let _ = fs::remove_file(&path);
+    let listener = folders::private_socket(&path).context("the guest's process cannot be spoken with")?;
+    let program = env::current_exe().context("the path of hv itself is not known")?;
+    let mut option = OsString::from(OPTION);
+    option.push(&path);
+    let mut command = Command::new(program);
+    command.args(background::with_option(option, env::args_os().skip(1)));
+    let child = command.spawn().context("hv cannot start itself");
+    let child = child.inspect_err(|_| drop(fs::remove_file(&path)))?;
+    pass_signals_on(&child)?;
+    let (send, news) = mpsc::channel();
+    let (left, socket) = (send.clone(), path.clone());
+    thread::Builder::new().name("guest left".to_owned()).spawn(move || {
+        let Ok((mut stream, _)) = listener.accept() else { return };
+        let _ = fs::remove_file(&socket);
+        if stream.read_exact(&mut [0]).is_ok() {
+            let _ = left.send(News::Left);
+        }
+        // The child must not take its end for that of this process, which goes on to wait.
+        thread::park();
+    })?;
+    let mut waited = child;
+    thread::Builder::new()
+        .name("guest ended".to_owned())
+        .spawn(move || send.send(News::Ended(waited.wait())))?;
+    let news = news.recv().context("the guest's process is lost")?;
+    let _ = fs::remove_file(&path);
+    match news {
+        News::Left => Ok(Code::SUCCESS),
+        News::Ended(status) => {
+            let status = status.context("the guest's process is lost")?;
+            // A process that a signal ended, as a shell has it.
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+            Ok(Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+/// Signals for this process are for the child. A terminal that hangs up tells the child itself.
+fn pass_signals_on(child: &Child) -> anyhow::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    signals::watch(move |signal| {
+        let known = match signal {
+            Signal::Stop(number) => {
+                [ProcessSignal::INT, ProcessSignal::TERM].into_iter().find(|known| known.as_raw() == number)
+            }
+            Signal::Resize => None,
+        };
+        if let (Some(pid), Some(signal)) = (pid, known) {
+            // It may be ending just now.
+            let _ = kill_process(pid, signal);
+        }
+    })
+    .context("cannot listen to signals")
+}
+
+/// The process in front, as the child knows it.
+#[derive(Debug)]
+pub(crate) struct Front {
+    stream: UnixStream,
+    /// It was told that the guest is left, and may go.
+    is_done: Arc<AtomicBool>,
+}
+
+impl Front {
+    /// Connects to the process that listens at `path`.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub(crate) fn connect(path: &Path) -> anyhow::Result<Self> {
+        let stream = UnixStream::connect(path).context("the process that started this one is gone")?;
+        Ok(Self { stream, is_done: Arc::default() })
+    }
+
+    /// Calls `on_gone` if the process in front ends before the guest is left, from a thread of its own.
+    ///
+    /// # Errors
+    /// The host is out of threads or descriptors.
+    pub(crate) fn watch(&self, on_gone: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let (mut stream, is_done) = (self.stream.try_clone()?, Arc::clone(&self.is_done));
+        let watch = move || {
+            // It says nothing.
+            let _ = stream.read(&mut [0]);
+            if !is_done.load(Ordering::SeqCst) {
+                on_gone();
+            }
+        };
+        thread::Builder::new().name("front".to_owned()).spawn(watch).context("cannot start a thread")?;
+        Ok(())
+    }
+
+    /// Tells it that the guest is left.
+    pub(crate) fn let_go(mut self) {
+        self.is_done.store(true, Ordering::SeqCst);
+        // One that is gone need not know.
+        let _ = self.stream.write_all(&[1]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A process in front, and the child's end.
+    fn pair() -> (UnixStream, Front) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let front = Front::connect(&path).unwrap();
+        (listener.accept().unwrap().0, front)
+    }
+
+    #[test]
+    fn the_end_of_the_process_in_front_is_noticed() {
+        let (near, front) = pair();
+        let (send, gone) = mpsc::channel();
+        front.watch(move || send.send(()).unwrap()).unwrap();
+        drop(near);
+        gone.recv().unwrap();
+    }
+
+    #[test]
+    fn a_guest_that_was_left_does_not_mind() {
+        let (mut near, front) = pair();
+        let (send, gone) = mpsc::channel();
+        front.watch(move || send.send(()).unwrap()).unwrap();
+        front.let_go();
+        near.read_exact(&mut [0]).unwrap();
+        drop(near);
+        assert!(gone.recv().is_err(), "nothing is said, and the thread ends");
+        assert!(Front::connect(Path::new("/nonexistent")).is_err());
+    }
+}
