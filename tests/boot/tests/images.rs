@@ -1,5 +1,12 @@
 //! Guests from images of Debian, judged from outside: exit codes, bytes that come out, disks and folders left behind.
 
+#[path = "images/hostile.rs"]
+mod hostile;
+#[path = "images/leaving.rs"]
+mod leaving;
+#[path = "images/stopping.rs"]
+mod stopping;
+
 use std::{
     collections::HashSet,
     fs,
@@ -52,6 +59,8 @@ const COMMANDS: &[(&str, Test)] = &[
     ("environment_folder_and_user_are_as_asked", environment_folder_and_user_are_as_asked),
     ("fifty_commands_at_once", fifty_commands_at_once),
     ("a_terminal_is_one_in_the_guest", |home| terminal(&home.exec(&["-i", "-t"], TERMINAL)?)),
+    ("a_detached_command_goes_on", leaving::a_detached_command_goes_on),
+    ("keys_leave_a_command_to_itself", leaving::keys_leave_a_command_to_itself),
     ("a_full_disk_is_an_error_in_the_guest", a_full_disk_is_an_error_in_the_guest),
 ];
 
@@ -60,6 +69,7 @@ const GUESTS: &[(&str, Test)] = &[
     ("a_kept_guest_from_run_to_rm", a_kept_guest_from_run_to_rm),
     ("the_image_says_what_runs", the_image_says_what_runs),
     ("sigterm_is_passed_on", sigterm_is_passed_on),
+    ("signals_are_for_the_command", stopping::signals_are_for_the_command),
     ("a_panic_is_a_crash", a_panic_is_a_crash),
     ("an_old_kernel_serves", an_old_kernel_serves),
     ("one_of_two_guests_is_killed", one_of_two_guests_is_killed),
@@ -70,6 +80,13 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("timeout_ends_the_guest", timeout_ends_the_guest),
     ("run_can_have_a_terminal", run_can_have_a_terminal),
     ("run_takes_input", run_takes_input),
+    ("a_guest_is_left_by_keys_if_it_has_a_name", leaving::a_guest_is_left_by_keys_if_it_has_a_name),
+    ("the_image_says_how_it_is_stopped", stopping::the_image_says_how_it_is_stopped),
+    ("a_log_is_the_same_in_fore_and_background", a_log_is_the_same_in_fore_and_background),
+    ("noise_for_the_hosts_port_is_refused", hostile::noise_for_the_hosts_port_is_refused),
+    ("an_agent_that_repeats_itself_is_borne", hostile::an_agent_that_repeats_itself_is_borne),
+    ("an_agent_that_talks_nonsense_is_an_error", hostile::an_agent_that_talks_nonsense_is_an_error),
+    ("hostile_sessions_are_bounded", hostile::hostile_sessions_are_bounded),
     ("a_manifest_names_image_and_command", a_manifest_names_image_and_command),
     ("a_folder_and_a_tar_are_images", a_folder_and_a_tar_are_images),
     ("an_index_has_images_of_both_architectures", an_index_has_images_of_both_architectures),
@@ -394,6 +411,26 @@ fn run_takes_input(home: &Home) -> Result<()> {
     let input = pattern(200_000);
     let said = said(home.run(&["--interactive"]).args(["debian", "--", "sha256sum"]), &input)?.code(0)?;
     ensure!(said.text() == sha256(&input)?, "the guest got other input: {}", said.text());
+    Ok(())
+}
+
+fn a_log_is_the_same_in_fore_and_background(home: &Home) -> Result<()> {
+    let script = "for i in 1 2 3; do echo out $i; echo err $i >&2; sleep 0.1; done; exit 3";
+    let mut logs = Vec::new();
+    for options in [&["--name", "logged"][..], &["-d", "--name", "logged"]] {
+        let ran = home.say(&mut home.run_script(options, script))?;
+        if options.contains(&"-d") {
+            ran.code(0)?;
+        } else {
+            let ran = ran.code(3)?;
+            ensure!(ran.stdout == b"out 1\nout 2\nout 3\n", "it said {:?}", ran.text());
+        }
+        home.say(&mut home.hv(["wait", "logged"]))?.code(3)?;
+        logs.push(home.say(&mut home.hv(["logs", "logged"]))?.code(0)?.text());
+        home.say(&mut home.hv(["rm", "logged"]))?.code(0)?;
+    }
+    ensure!(logs[0] == logs[1], "in front {:?}, in the background {:?}", logs[0], logs[1]);
+    ensure!(logs[0] == "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3", "the log is {:?}", logs[0]);
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::{
     fs::{Mode, OFlags, open},
+    process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize},
 };
@@ -122,6 +123,15 @@ impl Terminal {
             (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes)
         };
         Ok(modes(&now) == modes(&self.before))
+    }
+
+    /// Sends the program a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("0 is no process")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// Waits for the program's end; its exit code.
