@@ -288,7 +288,7 @@ fn a_selected_image_gets_another_name() {
     let error = format!("{:#}", select("three").unwrap_err());
     assert!(error.contains("no image three, but one, docker.io/library/two:latest"), "{error}");
     // The only one is not another one either.
-    index(&path, &[one.clone()]);
+    index(&path, std::slice::from_ref(&one));
     let error = format!("{:#}", select("two").unwrap_err());
     assert!(error.contains("no image two, but one"), "{error}");
     assert_eq!(select("one").unwrap().digest, one.digest);
