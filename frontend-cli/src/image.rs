@@ -86,7 +86,7 @@ pub(crate) fn open(
         host_name: guest.map_or("hv", Registration::name).to_owned(),
         root: Root { lower: disk(ROOT_SERIAL, "erofs"), upper },
         mounts: Vec::new(),
-        resolv_conf: String::new(),
+        networks: Vec::new(),
     };
     let executable = match architecture {
         Architecture::X86_64 => agent::X86_64,

@@ -7,12 +7,14 @@ mod boot;
 mod frame;
 mod message;
 
-pub use boot::{BootConfig, Disk, Mount, Root, Source, Upper};
+pub use boot::{
+    Address, BootConfig, Disk, MOST_ADDRESSES, MOST_NETWORKS, Mount, Network, Root, Source, Upper,
+};
 pub use frame::{Outgoing, Reader};
 pub use message::{AgentMessage, HostMessage, Size, Start, Status, Stream};
 
 /// The version of all that is in this crate. Each side tells its own first, and neither goes on with another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The context identifier of the host on any vsock.
 pub const HOST_CID: u32 = 2;
