@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod entropy;
 pub mod mmio;
 pub mod negotiation;
+pub mod net;
 pub mod pci;
 pub mod queue;
 pub mod vsock;
@@ -31,6 +32,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Kind {
+    /// 5.1
+    Net = 1,
     /// 5.2
     Block = 2,
     /// 5.3

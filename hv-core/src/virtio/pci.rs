@@ -92,6 +92,7 @@ fn identity(kind: Kind) -> Identity {
     let class = match kind {
         Kind::Block => 0x01_80_00,
         Kind::Console | Kind::Vsock => 0x07_80_00,
+        Kind::Net => 0x02_00_00,
         Kind::Entropy | Kind::Balloon => 0xff_00_00,
     };
     Identity {
