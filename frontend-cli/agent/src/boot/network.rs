@@ -1,6 +1,6 @@
 //! The host name, network interfaces, and the files in `/etc` that name machines.
 
-mod dhcp;
+mod lease;
 mod netlink;
 
 #[cfg(test)]
@@ -12,7 +12,7 @@ use hv_agent_protocol::{Address, BootConfig, Network};
 use rustix::system::sethostname;
 
 use self::netlink::{Link, Netlink};
-use crate::{file, log::log};
+use crate::{dhcp::Client, file, log::log};
 
 /// The loopback interface is always the first.
 const LOOPBACK_INDEX: u32 = 1;
@@ -91,8 +91,8 @@ fn card(netlink: &Netlink, link: &Link, network: &Network) {
 /// Has a DHCP server say what a card's IPv4 address is; the name servers that it gives.
 fn ask_server(netlink: &Netlink, link: &Link, network: &Network, host_name: &str) -> Vec<IpAddr> {
     let Link { index, name, .. } = link;
-    let client = dhcp::Client { mac: network.mac, host_name };
-    let asked = netlink.route_broadcasts(*index, true).and_then(|()| dhcp::ask(client));
+    let client = Client { mac: network.mac, host_name };
+    let asked = netlink.route_broadcasts(*index, true).and_then(|()| lease::ask(client));
     // There may be none.
     let _ = netlink.route_broadcasts(*index, false);
     match asked {
