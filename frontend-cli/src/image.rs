@@ -20,6 +20,7 @@ use crate::{
     guests::Registration,
     host_files::HostFiles,
     images, initramfs,
+    network::Network,
 };
 
 /// What a guest from an image has besides a kernel and the disks of the command line.
@@ -61,6 +62,7 @@ pub(crate) fn open(
     image: &str,
     architecture: Architecture,
     guest: Option<&Registration>,
+    network: Option<Network>,
 ) -> anyhow::Result<Files> {
     if arguments.console == Some(args::Console::Stdio) {
         bail!("standard input and output are the command's: use --console file=PATH or pty with an image");
@@ -86,19 +88,20 @@ pub(crate) fn open(
         host_name: guest.map_or("hv", Registration::name).to_owned(),
         root: Root { lower: disk(ROOT_SERIAL, "erofs"), upper },
         mounts: Vec::new(),
-        networks: Vec::new(),
+        networks: network.iter().map(Network::set_up).collect(),
     };
     let executable = match architecture {
         Architecture::X86_64 => agent::X86_64,
         Architecture::Aarch64 => agent::AARCH64,
     };
-    let modules = modules(&kernel, arguments, layer.is_some())?;
+    let modules = modules(&kernel, arguments, layer.is_some(), network.is_some())?;
     let initramfs = initramfs::build(executable, boot, &modules)?;
     let path = kernel.image();
     Ok(Files {
         kernel: (config::payload("kernel", &path)?, path),
         initrd: Some((initramfs, PathBuf::from("initramfs of the agent"))),
         disks: config::disks(arguments, MOST_DISKS - 2)?,
+        network,
         image: Some(ImageFiles { root, layer, start }),
     })
 }
@@ -112,6 +115,7 @@ fn modules(
     kernel: &Kernel,
     arguments: &RunArguments,
     has_layer: bool,
+    has_network: bool,
 ) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut features = match arguments.transport {
         args::Transport::Pci => vec![Feature::VirtioPci],
@@ -122,7 +126,12 @@ fn modules(
     if has_layer || !arguments.disk.is_empty() {
         features.push(Feature::Ext4);
     }
-    features.extend(WELCOME.into_iter().filter(|feature| kernel.lacks(*feature).is_none()));
+    let network = has_network.then_some(Feature::Net);
+    // A network that nobody asked for is none where the kernel has no driver.
+    let (needed, welcome) = if arguments.network.is_asked_for() { (network, None) } else { (None, network) };
+    features.extend(needed);
+    let welcome = WELCOME.into_iter().chain(welcome);
+    features.extend(welcome.filter(|feature| kernel.lacks(*feature).is_none()));
     let modules = kernel.modules(&features)?;
     Ok(modules.into_iter().map(|module| (module.name, module.path)).collect())
 }

@@ -22,6 +22,7 @@ mod input;
 mod macos;
 mod manifest;
 mod message;
+mod network;
 mod progress;
 mod run;
 mod signals;

@@ -13,11 +13,12 @@ use hv_core::{
     chardev::{Output, TerminalSize},
     hypervisor::Vm,
     machine::{self, board::Board},
+    virtio::net::NetHandle,
 };
 use serde_json::Value;
 
 use super::{Parts, Ring, Session, keyboard::Consoles};
-use crate::{exit_code::Code, guests::Record, input::GuestInput};
+use crate::{exit_code::Code, guests::Record, input::GuestInput, network};
 
 /// So long the session may take for an order. It takes longer only where nobody reads the guest's output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +39,7 @@ pub(super) struct Remote {
     consoles: Consoles,
     tap: ConsoleTap,
     record: Record,
+    network: Option<NetHandle>,
     state: Mutex<State>,
 }
 
@@ -55,6 +57,7 @@ impl Remote {
             consoles: parts.consoles.clone(),
             tap,
             record: record.cloned().unwrap_or_default(),
+            network: parts.network.clone(),
             state: Mutex::new(State::Starting),
         })
     }
@@ -74,7 +77,13 @@ impl Handle for Remote {
     }
 
     fn inspect(&self) -> Value {
-        serde_json::to_value(&self.record).unwrap_or_default()
+        let mut record = serde_json::to_value(&self.record).unwrap_or_default();
+        if let (Some(card), Some(network)) =
+            (&self.network, record.get_mut("network").and_then(Value::as_object_mut))
+        {
+            network.insert("counts".to_owned(), network::counts(&card.counts()));
+        }
+        record
     }
 
     fn order(&self, order: Order) -> Answer {

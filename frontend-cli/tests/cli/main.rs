@@ -8,9 +8,12 @@ mod guest;
 mod guests;
 mod harness;
 mod manifest;
+mod network;
 mod terminal;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    harness::run(&[words::CASES, bad_input::CASES, guest::CASES, guests::CASES, manifest::CASES].concat())
+    let cases =
+        [words::CASES, bad_input::CASES, network::CASES, guest::CASES, guests::CASES, manifest::CASES];
+    harness::run(&cases.concat())
 }
