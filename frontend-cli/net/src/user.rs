@@ -37,7 +37,7 @@ pub enum Protocol {
 }
 
 /// A port of the host that leads to one of the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forward {
     /// What is carried.
     pub protocol: Protocol,
@@ -56,6 +56,8 @@ pub struct UserConfig {
     pub forwards: Vec<Forward>,
     /// The guest may reach this host.
     pub host: bool,
+    /// Connections.
+    pub max_connections: usize,
 }
 
 /// It is refused.
@@ -110,8 +112,18 @@ impl UserNetwork {
 
 impl UserHandle {
     /// Ports as they were bound.
-    pub fn forwards(&self) -> Vec<Forward> {
-        self.0.clone()
+    pub fn forwards(&self) -> &[Forward] {
+        &self.0
+    }
+
+    /// Connections.
+    pub fn tcp_connections(&self) -> usize {
+        0
+    }
+
+    /// Exchanges.
+    pub fn udp_exchanges(&self) -> usize {
+        0
     }
 }
 impl NetBackend for UserNetwork {

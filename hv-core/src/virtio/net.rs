@@ -26,6 +26,8 @@ pub struct Counts {
     pub received_frames: u64,
     /// Bytes for the guest.
     pub received_bytes: u64,
+    /// Frames that were lost.
+    pub dropped_frames: u64,
 }
 
 impl Net {
