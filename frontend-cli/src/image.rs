@@ -88,7 +88,11 @@ pub(crate) fn open(
         host_name: guest.map_or("hv", Registration::name).to_owned(),
         root: Root { lower: disk(ROOT_SERIAL, "erofs"), upper },
         mounts: Vec::new(),
-        networks: network.iter().map(Network::set_up).collect(),
+        networks: network
+            .iter()
+            .filter(|_| kernel.lacks(Feature::Net).is_none())
+            .map(Network::set_up)
+            .collect(),
     };
     let executable = match architecture {
         Architecture::X86_64 => agent::X86_64,
@@ -126,12 +130,11 @@ fn modules(
     if has_layer || !arguments.disk.is_empty() {
         features.push(Feature::Ext4);
     }
-    let network = has_network.then_some(Feature::Net);
     // A network that nobody asked for is none where the kernel has no driver.
-    let (needed, welcome) = if arguments.network.is_asked_for() { (network, None) } else { (None, network) };
-    features.extend(needed);
-    let welcome = WELCOME.into_iter().chain(welcome);
-    features.extend(welcome.filter(|feature| kernel.lacks(*feature).is_none()));
+    if has_network && (arguments.network.is_asked_for() || kernel.lacks(Feature::Net).is_none()) {
+        features.push(Feature::Net);
+    }
+    features.extend(WELCOME.into_iter().filter(|feature| kernel.lacks(*feature).is_none()));
     let modules = kernel.modules(&features)?;
     Ok(modules.into_iter().map(|module| (module.name, module.path)).collect())
 }

@@ -1,11 +1,13 @@
 //! `Network`: the guest's network card, from the words of the command line to the opened end of its cable, and to a device.
 
+mod counters;
 mod record;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use record::{NetworkRecord, counts};
+pub(crate) use counters::Counters;
+pub(crate) use record::NetworkRecord;
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +21,7 @@ use hv_agent_protocol as agent;
 use hv_core::{
     io::{Rate, RateLimiter, RateLimits},
     net::NetBackend,
-    virtio::net::{Net, NetHandle},
+    virtio::net::Net,
 };
 use hv_net::{
     capture::{Capture, CaptureFile},
@@ -195,8 +197,8 @@ impl Network {
     ///
     /// # Errors
     /// That file cannot be written.
-    pub(crate) fn device(self) -> anyhow::Result<(Net, NetHandle)> {
-        let Self { mac, mut backends, set_up, capture, limits, .. } = self;
+    pub(crate) fn device(self) -> anyhow::Result<(Net, Counters)> {
+        let Self { mac, mut backends, set_up, user, capture, limits, .. } = self;
         if let Some(path) = &capture {
             let file = create(path).and_then(CaptureFile::new);
             let file = file
@@ -211,7 +213,7 @@ impl Network {
         if limits.bytes.is_some() {
             card = card.with_limiter(RateLimiter::new(limits));
         }
-        Ok((card, handle))
+        Ok((card, Counters { card: handle, user }))
     }
 }
 

@@ -21,7 +21,7 @@ use hv_core::{
     hypervisor::{Hypervisor, Vm},
     io::{Bell, EventLoop},
     machine::{Event, Machine, board::Board},
-    virtio::{console::ConsoleHandle, net::NetHandle},
+    virtio::console::ConsoleHandle,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -182,8 +182,8 @@ struct Parts<V: Vm<Arch: Board>> {
     keyboard: Option<keyboard::Keyboard>,
     /// The name of the console's pseudo-terminal.
     pty: Option<std::path::PathBuf>,
-    /// The network card.
-    network: Option<NetHandle>,
+    /// What passes through the network card.
+    network: Option<network::Counters>,
     /// What a guest from an image is there for.
     command: Option<command::Command>,
 }

@@ -1,9 +1,7 @@
 //! `NetworkRecord`: what a guest's record says of its network.
 
 use hv_agent_protocol::{Address, Network};
-use hv_core::virtio::net::Counts;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::args::{Cable, Mac, Net};
 
@@ -71,12 +69,4 @@ pub(super) fn describe(net: &Net, set_up: &Network, segment: Option<SegmentRecor
 
 fn addresses(addresses: &[Address]) -> Vec<String> {
     addresses.iter().map(|one| format!("{}/{}", one.address, one.prefix)).collect()
-}
-
-/// What has passed through the card, from the guest and to it.
-pub(crate) fn counts(counts: &Counts) -> Value {
-    json!({
-        "sent": { "frames": counts.sent_frames, "bytes": counts.sent_bytes },
-        "received": { "frames": counts.received_frames, "bytes": counts.received_bytes },
-    })
 }

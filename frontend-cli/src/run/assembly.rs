@@ -121,9 +121,9 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     let network = match files.network {
         None => None,
         Some(network) => {
-            let (card, handle) = network.device()?;
+            let (card, counters) = network.device()?;
             devices.push((NET_SLOT, Box::new(card)));
-            Some(handle)
+            Some(counters)
         }
     };
 

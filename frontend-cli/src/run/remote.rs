@@ -13,12 +13,11 @@ use hv_core::{
     chardev::{Output, TerminalSize},
     hypervisor::Vm,
     machine::{self, board::Board},
-    virtio::net::NetHandle,
 };
 use serde_json::Value;
 
 use super::{Parts, Ring, Session, keyboard::Consoles};
-use crate::{exit_code::Code, guests::Record, input::GuestInput, network};
+use crate::{exit_code::Code, guests::Record, input::GuestInput, network::Counters};
 
 /// So long the session may take for an order. It takes longer only where nobody reads the guest's output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +38,7 @@ pub(super) struct Remote {
     consoles: Consoles,
     tap: ConsoleTap,
     record: Record,
-    network: Option<NetHandle>,
+    network: Option<Counters>,
     state: Mutex<State>,
 }
 
@@ -78,10 +77,10 @@ impl Handle for Remote {
 
     fn inspect(&self) -> Value {
         let mut record = serde_json::to_value(&self.record).unwrap_or_default();
-        if let (Some(card), Some(network)) =
+        if let (Some(counters), Some(network)) =
             (&self.network, record.get_mut("network").and_then(Value::as_object_mut))
         {
-            network.insert("counts".to_owned(), network::counts(&card.counts()));
+            network.insert("counts".to_owned(), counters.to_json());
         }
         record
     }
