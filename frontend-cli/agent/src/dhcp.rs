@@ -1,6 +1,6 @@
 //! Messages of DHCP (RFC 2131), as far as a guest needs them that asks once for an address.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 /// The longest message: that of an Ethernet packet.
 pub(crate) const LONGEST: usize = 1500;
@@ -14,6 +14,9 @@ const QUESTION: u8 = 1;
 const ANSWER: u8 = 2;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
+/// A lease is not renewed more often, whatever the server says.
+const SHORTEST_RENEWAL: Duration = Duration::from_secs(60);
+
 /// Kinds of questions.
 const DISCOVER: u8 = 1;
 const REQUEST: u8 = 3;
@@ -26,6 +29,7 @@ const NAME_SERVERS: u8 = 6;
 const HOST_NAME: u8 = 12;
 const MTU: u8 = 26;
 const REQUESTED_ADDRESS: u8 = 50;
+const LEASE_TIME: u8 = 51;
 const KIND: u8 = 53;
 const SERVER_ADDRESS: u8 = 54;
 const WANTED: u8 = 55;
@@ -55,7 +59,17 @@ pub struct Lease {
     pub name_servers: Vec<Ipv4Addr>,
     /// The most bytes of an IP packet on the link.
     pub mtu: Option<u16>,
+    /// For how many seconds; for ever if not given.
+    time: Option<u32>,
     server: Option<Ipv4Addr>,
+}
+
+impl Lease {
+    /// When it is to be renewed (RFC 2131, 4.4.5); never if it is for ever.
+    pub fn renewal(&self) -> Option<Duration> {
+        let time = self.time.filter(|time| *time != u32::MAX)?;
+        Some(Duration::from_secs(u64::from(time) / 2).max(SHORTEST_RENEWAL))
+    }
 }
 
 /// Who asks.
@@ -82,7 +96,7 @@ impl Client<'_> {
         message.resize(FIXED - COOKIE.len(), 0);
         message.extend(COOKIE);
         let kind = if offer.is_some() { REQUEST } else { DISCOVER };
-        message.extend([KIND, 1, kind, WANTED, 4, SUBNET_MASK, ROUTERS, NAME_SERVERS, MTU]);
+        message.extend([KIND, 1, kind, WANTED, 5, SUBNET_MASK, ROUTERS, NAME_SERVERS, MTU, LEASE_TIME]);
         if let Some(offer) = offer {
             message.extend([REQUESTED_ADDRESS, 4]);
             message.extend(offer.address.octets());
@@ -111,8 +125,15 @@ pub fn answer(message: &[u8], client: Client<'_>, transaction: [u8; 4]) -> Optio
         return None;
     }
     let address = Ipv4Addr::from(*message.get(16..)?.first_chunk::<4>()?);
-    let mut lease =
-        Lease { address, prefix: 24, routers: Vec::new(), name_servers: Vec::new(), mtu: None, server: None };
+    let mut lease = Lease {
+        address,
+        prefix: 24,
+        routers: Vec::new(),
+        name_servers: Vec::new(),
+        mtu: None,
+        time: None,
+        server: None,
+    };
     let mut kind = None;
     let mut rest = message.get(FIXED..)?;
     while let Some((&option, after)) = rest.split_first() {
@@ -143,6 +164,7 @@ pub fn answer(message: &[u8], client: Client<'_>, transaction: [u8; 4]) -> Optio
             ROUTERS => lease.routers = addresses(value),
             NAME_SERVERS => lease.name_servers = addresses(value),
             MTU => lease.mtu = value.first_chunk().map(|mtu| u16::from_be_bytes(*mtu)),
+            LEASE_TIME => lease.time = value.first_chunk().map(|time| u32::from_be_bytes(*time)),
             SERVER_ADDRESS => lease.server = addresses(value).first().copied(),
             _ => {}
         }
@@ -210,12 +232,24 @@ mod tests {
             routers: vec![address(1), address(2)],
             name_servers: vec![Ipv4Addr::new(9, 9, 9, 9)],
             mtu: Some(65_520),
+            time: None,
             server: Some(address(1)),
         };
         assert_eq!((kind, &lease), (Kind::Offer, &expected));
         let taken = question(Some(&lease));
         let words = [50, 4, 192, 0, 2, 77, 54, 4, 192, 0, 2, 1];
         assert!(taken.windows(words.len()).any(|bytes| bytes == words));
+    }
+
+    #[test]
+    fn a_lease_is_renewed_at_half_its_time() {
+        let renewal = |time: u32| {
+            let options = [&[53, 1, 5, 51, 4][..], &time.to_be_bytes(), &[255]].concat();
+            let (_, lease) = answer(&answer_with([192, 0, 2, 77], &options), CLIENT, TRANSACTION).unwrap();
+            lease.renewal().map(|time| time.as_secs())
+        };
+        assert_eq!([3600, 0, u32::MAX - 1].map(renewal), [Some(1800), Some(60), Some(2_147_483_647)]);
+        assert_eq!(renewal(u32::MAX), None, "it is for ever");
     }
 
     #[test]

@@ -12,7 +12,12 @@ use hv_agent_protocol::{Address, BootConfig, Network};
 use rustix::system::sethostname;
 
 use self::netlink::{Link, Netlink};
-use crate::{dhcp::Client, file, log::log};
+use crate::{
+    dhcp::{Client, Lease},
+    file,
+    log::log,
+    start_thread,
+};
 
 /// The loopback interface is always the first.
 const LOOPBACK_INDEX: u32 = 1;
@@ -92,10 +97,7 @@ fn card(netlink: &Netlink, link: &Link, network: &Network) {
 fn ask_server(netlink: &Netlink, link: &Link, network: &Network, host_name: &str) -> Vec<IpAddr> {
     let Link { index, name, .. } = link;
     let client = Client { mac: network.mac, host_name };
-    let asked = netlink.route_broadcasts(*index, true).and_then(|()| lease::ask(client));
-    // There may be none.
-    let _ = netlink.route_broadcasts(*index, false);
-    match asked {
+    match lease::ask(netlink, *index, client) {
         Ok(lease) => {
             let address = Address { address: lease.address.into(), prefix: lease.prefix };
             let gateways = lease.routers.first().map(|router| IpAddr::V4(*router));
@@ -106,13 +108,26 @@ fn ask_server(netlink: &Netlink, link: &Link, network: &Network, host_name: &str
                 ..network.clone()
             };
             card(netlink, link, &leased);
-            lease.name_servers.into_iter().map(IpAddr::V4).collect()
+            let name_servers = lease.name_servers.iter().map(|server| IpAddr::V4(*server)).collect();
+            keep(*index, network.mac, host_name.to_owned(), lease);
+            name_servers
         }
         Err(error) => {
             log(&format!("{name} has no IPv4 address, since no DHCP server gave one: {error}"));
             Vec::new()
         }
     }
+}
+
+/// Has a lease renewed, on a thread of its own if it ever is.
+fn keep(index: u32, mac: [u8; 6], host_name: String, lease: Lease) {
+    if lease.renewal().is_none() {
+        return;
+    }
+    start_thread("lease", move || match Netlink::open() {
+        Ok(netlink) => lease::keep(&netlink, index, Client { mac, host_name: &host_name }, lease),
+        Err(error) => log(&format!("the lease of {} is not renewed: {error}", lease.address)),
+    });
 }
 
 fn mac(address: [u8; 6]) -> String {

@@ -1,13 +1,18 @@
-//! DHCP (RFC 2131): a guest asks once for an address as it starts, which it then keeps.
+//! DHCP (RFC 2131): a guest asks for an address as it starts, and has it renewed as long as it runs.
 
 use std::{
     fs::File,
     io::{self, ErrorKind, Read},
     net::{Ipv4Addr, UdpSocket},
+    thread,
     time::{Duration, Instant},
 };
 
-use crate::dhcp::{Client, Kind, LONGEST, Lease, answer};
+use super::netlink::Netlink;
+use crate::{
+    dhcp::{Client, Kind, LONGEST, Lease, answer},
+    log::log,
+};
 
 /// Ports of client and server.
 const CLIENT: u16 = 68;
@@ -18,16 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A first question that has no answer by then is repeated, and later ones after twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
-/// Asks on a link that is up and that broadcasts are routed to.
+/// A renewal that has no answer is tried again after this.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Asks on a link that is up.
 ///
 /// # Errors
 /// There is no answer in time, or nothing can be sent.
-pub(super) fn ask(client: Client<'_>) -> io::Result<Lease> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT))?;
-    socket.set_broadcast(true)?;
-    let mut transaction = [0; 4];
-    File::open("/dev/urandom")?.read_exact(&mut transaction)?;
-    let asking = Asking { socket, client, transaction, until: Instant::now() + PATIENCE };
+pub(super) fn ask(netlink: &Netlink, index: u32, client: Client<'_>) -> io::Result<Lease> {
+    let asking = Asking::begin(netlink, index, client)?;
     loop {
         let offer = asking.converse(None)?;
         match asking.converse(Some(&offer)) {
@@ -38,11 +42,51 @@ pub(super) fn ask(client: Client<'_>) -> io::Result<Lease> {
     }
 }
 
+/// Has a lease renewed until it is for ever. The guest keeps its address whatever the server says: programs use it.
+pub(super) fn keep(netlink: &Netlink, index: u32, client: Client<'_>, mut lease: Lease) {
+    let mut wait = lease.renewal();
+    while let Some(time) = wait {
+        thread::sleep(time);
+        match Asking::begin(netlink, index, client).and_then(|asking| asking.converse(Some(&lease))) {
+            Ok(renewed) => {
+                wait = renewed.renewal();
+                lease = renewed;
+            }
+            Err(error) => {
+                log(&format!("the lease of {} is not renewed: {error}", lease.address));
+                wait = Some(AGAIN);
+            }
+        }
+    }
+}
+
+/// A conversation with whoever is on the link.
 struct Asking<'a> {
+    netlink: &'a Netlink,
+    index: u32,
     socket: UdpSocket,
     client: Client<'a>,
     transaction: [u8; 4],
     until: Instant,
+}
+
+impl<'a> Asking<'a> {
+    fn begin(netlink: &'a Netlink, index: u32, client: Client<'a>) -> io::Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT))?;
+        socket.set_broadcast(true)?;
+        let mut transaction = [0; 4];
+        File::open("/dev/urandom")?.read_exact(&mut transaction)?;
+        netlink.route_broadcasts(index, true)?;
+        Ok(Self { netlink, index, socket, client, transaction, until: Instant::now() + PATIENCE })
+    }
+}
+
+/// Broadcasts go where others route them again.
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        // There may be no such route any more.
+        let _ = self.netlink.route_broadcasts(self.index, false);
+    }
 }
 
 impl Asking<'_> {
