@@ -4,6 +4,7 @@ mod command;
 mod guest;
 mod image;
 mod kernel;
+mod network;
 mod value;
 
 pub(crate) use command::{
@@ -13,6 +14,7 @@ pub(crate) use command::{
 pub(crate) use guest::GuestArguments;
 pub(crate) use image::{GuestArchitecture, ImageCommand, PullArguments};
 pub(crate) use kernel::KernelCommand;
+pub(crate) use network::{Cable, Mac, Net, NetworkArguments, Protocol, Publish};
 pub(crate) use value::{Console, Disk};
 
 use std::{path::PathBuf, time::Duration};
@@ -116,6 +118,8 @@ pub(crate) struct RunArguments {
     /// Disk: a raw image or a block device; repeat for more. iops and bw are the most operations and bytes in a second
     #[arg(long, value_name = "PATH[,readonly][,format=raw][,serial=TEXT][,queues=N][,iops=N][,bw=SIZE]", value_parser = value::disk)]
     pub(crate) disk: Vec<Disk>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArguments,
     /// The guest's console: stdio, pty, none or file=PATH; none for images, whose command has standard input and output
     #[arg(long, value_name = "WHERE", value_parser = value::console)]
     pub(crate) console: Option<Console>,
@@ -196,10 +200,10 @@ pub(crate) enum MachineType {
     Hv1,
 }
 
-/// Checks what a manifest may have added to: that there is something to run.
+/// Checks what a manifest may have added to: that there is something to run, and that its words go together.
 ///
 /// # Errors
-/// Neither an image nor a kernel is named, or a command without an image.
+/// Neither an image nor a kernel is named, a command without an image, or ports without the network that leads to them.
 pub(crate) fn check(arguments: Arguments) -> Result<Arguments, clap::Error> {
     let Command::Run(run) = &arguments.command else { return Ok(arguments) };
     let what = match (&run.image, &run.kernel) {
@@ -207,7 +211,10 @@ pub(crate) fn check(arguments: Arguments) -> Result<Arguments, clap::Error> {
         (None, Some(_)) if !run.command.is_empty() => {
             "a COMMAND is for an IMAGE: with --kernel alone use --append"
         }
-        _ => return Ok(arguments),
+        _ => match run.network.contradiction() {
+            Some(what) => return Err(Arguments::command().error(ErrorKind::ArgumentConflict, what)),
+            None => return Ok(arguments),
+        },
     };
     Err(Arguments::command().error(ErrorKind::MissingRequiredArgument, what))
 }
@@ -257,6 +264,8 @@ mod tests {
         assert_eq!(arguments.on_reboot, OnReboot::Restart);
         assert_eq!(arguments.accel, Accelerator::Auto);
         assert_eq!(arguments.timeout, None);
+        assert_eq!(arguments.network.net(), Net::default());
+        assert!(!arguments.network.is_asked_for());
     }
 
     #[test]
@@ -290,6 +299,8 @@ mod tests {
             &["run", "image", "--detach-keys", "alt-x"],
             &["kill", "--signal", "NONE", "web"],
             &["exec", "-d", "-i", "web", "cat"],
+            &["run", "image", "--net", "bridge"],
+            &["run", "image", "--net", "none", "-p", "8080:80"],
         ] {
             let line = usage_line(&parse(words).unwrap_err());
             assert!(!line.contains('\n') && line.len() > 30, "{line}");

@@ -116,6 +116,9 @@ impl Choice {
             guest.describe(|record| {
                 record.accelerator = self.name().to_owned();
                 arguments.describe(record);
+                if let Some(network) = &files.network {
+                    network.describe(record);
+                }
             })?;
         }
         cfg_if::cfg_if! {

@@ -14,6 +14,7 @@ use crate::{
     host_files::HostFiles,
     host_memory::HostMemory,
     image::ImageFiles,
+    network::Network,
 };
 
 /// The slots 16 to 31 of the machine type `hv-1` are for disks.
@@ -26,18 +27,19 @@ pub(crate) struct Files {
     pub(crate) initrd: Option<(File, PathBuf)>,
     /// In the order of the command line.
     pub(crate) disks: Vec<FileDisk>,
+    pub(crate) network: Option<Network>,
     /// What a guest from an image has besides.
     pub(crate) image: Option<ImageFiles>,
 }
 
 impl Files {
-    /// Opens what `arguments` name. Errors are one line: the file, what is wrong with it, what to do.
-    pub(crate) fn open(arguments: &RunArguments) -> anyhow::Result<Self> {
+    /// Opens what `arguments` name beside the network. Errors are one line: the file, what is wrong with it, what to do.
+    pub(crate) fn open(arguments: &RunArguments, network: Option<Network>) -> anyhow::Result<Self> {
         let kernel = arguments.kernel.clone().context("no kernel is named; use --kernel FILE")?;
         let kernel = (payload("kernel", &kernel)?, kernel);
         let initrd = arguments.initrd.clone();
         let initrd = initrd.map(|path| anyhow::Ok((payload("initrd", &path)?, path))).transpose()?;
-        Ok(Self { kernel, initrd, disks: disks(arguments, MOST_DISKS)?, image: None })
+        Ok(Self { kernel, initrd, disks: disks(arguments, MOST_DISKS)?, network, image: None })
     }
 }
 

@@ -1,5 +1,7 @@
 //! `hv doctor`: whether this host can run guests, and what to do if it cannot.
 
+mod network;
+
 use std::{
     fmt,
     io::{self, Write},
@@ -13,7 +15,8 @@ const LEAST_MEMORY: u64 = 256 << 20;
 
 /// Prints the report.
 pub(crate) fn doctor() -> Code {
-    let report = Report::new(backend::examine(false), HostMemory::of_this_host(), backend::HAS_EMULATOR);
+    let mut report = Report::new(backend::examine(false), HostMemory::of_this_host(), backend::HAS_EMULATOR);
+    report.findings.extend(network::examine());
     // A reader that left early, as `head` does, has seen enough.
     let _ = writeln!(io::stdout(), "{report}");
     if report.is_sound() { Code::SUCCESS } else { ExitCode::Failed.into() }
@@ -30,19 +33,22 @@ pub(crate) struct Finding {
 pub(crate) enum Verdict {
     /// It is as it should be.
     Sound(String),
+    /// Guests run, but not with all that they could have.
+    Note { what: String, cure: String },
     /// Guests cannot run until it is cured.
     Problem { what: String, cure: String },
 }
 
 impl Finding {
+    /// Whether guests can run in spite of it.
     pub(crate) fn is_sound(&self) -> bool {
-        matches!(self.verdict, Verdict::Sound(_))
+        !matches!(self.verdict, Verdict::Problem { .. })
     }
 
     /// What keeps guests from running, as one line with its cure.
     pub(crate) fn obstacle(&self) -> Option<String> {
         match &self.verdict {
-            Verdict::Sound(_) => None,
+            Verdict::Sound(_) | Verdict::Note { .. } => None,
             Verdict::Problem { what, cure } => Some(format!("{}: {what}; {cure}", self.subject)),
         }
     }
@@ -87,6 +93,7 @@ impl fmt::Display for Report {
         for Finding { subject, verdict } in &self.findings {
             match verdict {
                 Verdict::Sound(what) => writeln!(f, "ok       {subject}: {what}")?,
+                Verdict::Note { what, cure } => writeln!(f, "note     {subject}: {what}; {cure}")?,
                 Verdict::Problem { what, cure } => {
                     writeln!(f, "problem  {subject}: {what}")?;
                     writeln!(f, "cure     {cure}")?;
@@ -128,6 +135,16 @@ mod tests {
         let report = Report::new(vec![finding], memory_of(4096), true).to_string();
         assert!(report.contains("problem  /dev/kvm: there is none\ncure     buy one\n"), "{report}");
         assert!(report.contains("emulator") && report.ends_with("cannot yet run guests."), "{report}");
+    }
+
+    #[test]
+    fn a_note_keeps_nobody_from_running_guests() {
+        let verdict = Verdict::Note { what: "no route".to_owned(), cure: "make one".to_owned() };
+        let mut findings = sound();
+        findings.push(Finding { subject: "network", verdict });
+        let report = Report::new(findings, memory_of(4096), false);
+        assert!(report.is_sound());
+        assert!(report.to_string().contains("\nnote     network: no route; make one\n"), "{report}");
     }
 
     #[test]

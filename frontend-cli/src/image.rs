@@ -20,6 +20,7 @@ use crate::{
     guests::Registration,
     host_files::HostFiles,
     images, initramfs, linux_signal,
+    network::Network,
 };
 
 /// What a guest from an image has besides a kernel and the disks of the command line.
@@ -65,6 +66,7 @@ pub(crate) fn open(
     image: &str,
     architecture: Architecture,
     guest: Option<&Registration>,
+    network: Option<Network>,
 ) -> anyhow::Result<Files> {
     if arguments.console == Some(args::Console::Stdio) {
         bail!("standard input and output are the command's: use --console file=PATH or pty with an image");
@@ -91,19 +93,24 @@ pub(crate) fn open(
         host_name: guest.map_or("hv", Registration::name).to_owned(),
         root: Root { lower: disk(ROOT_SERIAL, "erofs"), upper },
         mounts: Vec::new(),
-        resolv_conf: String::new(),
+        networks: network
+            .iter()
+            .filter(|_| kernel.lacks(Feature::Net).is_none())
+            .map(Network::set_up)
+            .collect(),
     };
     let executable = match architecture {
         Architecture::X86_64 => agent::X86_64,
         Architecture::Aarch64 => agent::AARCH64,
     };
-    let modules = modules(&kernel, arguments, layer.is_some())?;
+    let modules = modules(&kernel, arguments, layer.is_some(), network.is_some())?;
     let initramfs = initramfs::build(executable, boot, &modules)?;
     let path = kernel.image();
     Ok(Files {
         kernel: (config::payload("kernel", &path)?, path),
         initrd: Some((initramfs, PathBuf::from("initramfs of the agent"))),
         disks: config::disks(arguments, MOST_DISKS - 2)?,
+        network,
         image: Some(ImageFiles { root, layer, start, stop_signal }),
     })
 }
@@ -117,6 +124,7 @@ fn modules(
     kernel: &Kernel,
     arguments: &RunArguments,
     has_layer: bool,
+    has_network: bool,
 ) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut features = match arguments.transport {
         args::Transport::Pci => vec![Feature::VirtioPci],
@@ -126,6 +134,10 @@ fn modules(
     // A command may also mount what it is given.
     if has_layer || !arguments.disk.is_empty() {
         features.push(Feature::Ext4);
+    }
+    // A network that nobody asked for is none where the kernel has no driver.
+    if has_network && (arguments.network.is_asked_for() || kernel.lacks(Feature::Net).is_none()) {
+        features.push(Feature::Net);
     }
     features.extend(WELCOME.into_iter().filter(|feature| kernel.lacks(*feature).is_none()));
     let modules = kernel.modules(&features)?;

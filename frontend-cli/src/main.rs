@@ -25,6 +25,7 @@ mod linux_signal;
 mod macos;
 mod manifest;
 mod message;
+mod network;
 #[cfg(target_os = "linux")]
 mod own_pages;
 mod progress;

@@ -33,7 +33,7 @@ use crate::{
     config::{self, Files},
     exit_code::{Code, ExitCode},
     guests::{self, Registration},
-    image, message,
+    image, message, network,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
 };
@@ -96,14 +96,15 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
 
 fn prepare(arguments: &RunArguments, guest: Option<&mut Registration>) -> anyhow::Result<Code> {
     raise_descriptor_limit();
+    let network = network::open(arguments, guest.as_deref())?;
     let Some(image) = &arguments.image else {
-        let files = Files::open(arguments)?;
+        let files = Files::open(arguments, network)?;
         config::check_memory(arguments.memory)?;
         return backend::choose(arguments.accel)?.run(arguments, files, guest);
     };
     config::check_memory(arguments.memory)?;
     let choice = backend::choose(arguments.accel)?;
-    let files = image::open(arguments, image, choice.architecture(), guest.as_deref())?;
+    let files = image::open(arguments, image, choice.architecture(), guest.as_deref(), network)?;
     choice.run(arguments, files, guest)
 }
 
@@ -190,6 +191,8 @@ struct Parts<V: Vm<Arch: Board>> {
     keyboard: Option<keyboard::Keyboard>,
     /// The name of the console's pseudo-terminal.
     pty: Option<std::path::PathBuf>,
+    /// What passes through the network card.
+    network: Option<network::Counters>,
     /// What a guest from an image is there for.
     command: Option<command::Command>,
 }

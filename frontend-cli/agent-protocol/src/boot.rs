@@ -1,10 +1,16 @@
 //! `BootConfig`: what the initramfs tells the agent.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{MOST_BOOT_CONFIG, VERSION, frame::invalid};
+
+/// The most network cards that a configuration speaks of.
+pub const MOST_NETWORKS: usize = 8;
+
+/// The most addresses, gateways and name servers of a network card, of each.
+pub const MOST_ADDRESSES: usize = 16;
 
 /// How a guest is brought up, before there is anybody to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +23,36 @@ pub struct BootConfig {
     pub root: Root,
     /// What is mounted besides, in this order.
     pub mounts: Vec<Mount>,
-    /// `/etc/resolv.conf` of an image that has none; nothing is written if this is empty.
-    pub resolv_conf: String,
+    /// Network cards, at most [`MOST_NETWORKS`]. One that is not named here is left alone.
+    pub networks: Vec<Network>,
+}
+
+/// How a network card is set up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Network {
+    /// The card's MAC address, by which it is found.
+    pub mac: [u8; 6],
+    /// The most bytes of an IP packet; what the card says if not given.
+    pub mtu: Option<u16>,
+    /// A DHCP server is asked for an IPv4 address, its gateway and name servers.
+    pub dhcp: bool,
+    /// Router advertisements give more addresses and routes of IPv6.
+    pub router_advertisements: bool,
+    /// Addresses, at most [`MOST_ADDRESSES`].
+    pub addresses: Vec<Address>,
+    /// Routers for all that is not on the link, at most [`MOST_ADDRESSES`].
+    pub gateways: Vec<IpAddr>,
+    /// What `/etc/resolv.conf` of an image that has none names, at most [`MOST_ADDRESSES`].
+    pub name_servers: Vec<IpAddr>,
+}
+
+/// An address of a network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address.
+    pub address: IpAddr,
+    /// How many of its first bits are the network's: at most 32 or 128.
+    pub prefix: u8,
 }
 
 /// The root file system: a disk, and what takes the changes to it.
@@ -82,6 +116,7 @@ pub enum Source {
 impl BootConfig {
     /// The file's bytes: [`VERSION`] as a little-endian `u32`, then postcard.
     pub fn encode(&self) -> io::Result<Vec<u8>> {
+        self.check()?;
         let bytes = postcard::to_allocvec(self).map_err(invalid)?;
         let file = [&VERSION.to_le_bytes(), &*bytes].concat();
         if file.len() > MOST_BOOT_CONFIG {
@@ -100,9 +135,31 @@ impl BootConfig {
         if file.len() > MOST_BOOT_CONFIG {
             return Err(invalid("it is too long"));
         }
-        match postcard::take_from_bytes(bytes).map_err(invalid)? {
-            (config, []) => Ok(config),
+        match postcard::take_from_bytes::<Self>(bytes).map_err(invalid)? {
+            (config, []) => config.check().map(|()| config),
             _ => Err(invalid("it has bytes after its end")),
         }
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.networks.len() > MOST_NETWORKS {
+            return Err(invalid(format!("it has more than {MOST_NETWORKS} network cards")));
+        }
+        self.networks.iter().try_for_each(Network::check)
+    }
+}
+
+impl Network {
+    fn check(&self) -> io::Result<()> {
+        let counts = [self.addresses.len(), self.gateways.len(), self.name_servers.len()];
+        if counts.into_iter().any(|count| count > MOST_ADDRESSES) {
+            return Err(invalid(format!("a network card has more than {MOST_ADDRESSES} addresses")));
+        }
+        let is_sound =
+            |Address { address, prefix }: &Address| *prefix <= if address.is_ipv4() { 32 } else { 128 };
+        if !self.addresses.iter().all(is_sound) {
+            return Err(invalid("a network is smaller than an address"));
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,9 @@ mod boot;
 mod frame;
 mod message;
 
-pub use boot::{BootConfig, Disk, Mount, Root, Source, Upper};
+pub use boot::{
+    Address, BootConfig, Disk, MOST_ADDRESSES, MOST_NETWORKS, Mount, Network, Root, Source, Upper,
+};
 pub use frame::{Outgoing, Reader};
 pub use message::{AgentMessage, HostMessage, Size, Start, Status, Stream};
 

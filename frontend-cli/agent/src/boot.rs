@@ -54,7 +54,7 @@ fn bring_up(config: &BootConfig, control: &Arc<Control>) -> Result<Running, Stri
     set_clock(time);
     root::enter()?;
     system::mount_all(&config.mounts)?;
-    network::set_up(&config.host_name, &config.resolv_conf);
+    network::set_up(config);
 
     let listener =
         vsock::Listener::bind(PORT).map_err(failed("the vsock port of sessions cannot be taken"))?;

@@ -1,11 +1,12 @@
 //! The agent in a guest of `hv`: its first process. It brings the guest up from an image and runs commands for the host.
 //!
-//! `docs/agent.md` describes what it does and what it says. [`session`] works outside a guest too, for tests.
+//! `docs/agent.md` describes what it does and what it says. [`session`] and [`dhcp`] work outside a guest too, for tests.
 #![cfg(target_os = "linux")]
 
 mod boot;
 mod children;
 mod control;
+pub mod dhcp;
 mod file;
 mod log;
 mod power_button;

@@ -12,5 +12,6 @@ pub mod switch;
 pub mod tap;
 #[cfg(test)]
 mod testing;
+pub mod user;
 
 pub use error::NetError;

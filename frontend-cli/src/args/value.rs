@@ -53,7 +53,7 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
     let shift = match unit.to_ascii_uppercase().as_str() {
         "K" | "KB" | "KIB" => 10,
@@ -164,7 +164,7 @@ fn iops(number: &str) -> Result<NonZeroU64, String> {
 }
 
 /// Bytes in a second.
-fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+pub(super) fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
     let bytes = size(text).ok().and_then(NonZeroU64::new);
     bytes.ok_or_else(|| format!("bw `{text}`: write a number of bytes in a second and a unit, such as 50M"))
 }

@@ -22,7 +22,7 @@ pub(super) fn ps(guests: &Guests, arguments: &PsArguments) -> anyhow::Result<Cod
         let all: Vec<Value> = listed.map(json).collect::<anyhow::Result<_>>()?;
         show_json(&Value::Array(all))?;
     } else {
-        let heading = ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "UP"];
+        let heading = ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "PORTS", "UP"];
         show_table(heading, listed.map(row));
     }
     Ok(Code::SUCCESS)
@@ -30,7 +30,16 @@ pub(super) fn ps(guests: &Guests, arguments: &PsArguments) -> anyhow::Result<Cod
 
 /// Shows all that is known of a guest.
 pub(super) fn inspect(guest: &Guest) -> anyhow::Result<Code> {
-    show_json(&json(guest)?)?;
+    let mut value = json(guest)?;
+    // The guest's own process knows more than is written down; one that starts or ends does not answer.
+    if guest.life == Life::Running
+        && let Ok(Ok(Answer::Inspect { guest: Value::Object(told) })) =
+            guest.control().map(|mut client| client.request(&Request::Inspect))
+        && let Some(object) = value.as_object_mut()
+    {
+        object.extend(told);
+    }
+    show_json(&value)?;
     Ok(Code::SUCCESS)
 }
 
@@ -75,6 +84,11 @@ fn row(guest: &Guest) -> Vec<String> {
         status,
         if described { record.cpus.to_string() } else { String::new() },
         if described { table::size(record.memory) } else { String::new() },
+        if guest.life == Life::Stopped {
+            String::new()
+        } else {
+            table::short(&record.ports.join(" "), SHOWN)
+        },
         if described { up } else { String::new() },
     ]
 }

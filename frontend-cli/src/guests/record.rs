@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::folders;
+use crate::{folders, network::NetworkRecord};
 
 /// The most bytes of a record.
 const LIMIT: u64 = 60 << 10;
@@ -40,7 +40,10 @@ pub(crate) struct Record {
     pub(crate) kept: bool,
     /// What it shows is in a file.
     pub(crate) logged: bool,
-    /// Ports of the host that lead to it, as on the command line.
+    /// Its network; nothing for a guest without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) network: Option<NetworkRecord>,
+    /// Ports of the host that lead to it, as on the command line, with those that were really taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<String>,
     /// How it ended; nothing while it runs.

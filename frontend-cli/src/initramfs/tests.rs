@@ -15,7 +15,7 @@ fn boot() -> BootConfig {
         host_name: "guest".into(),
         root: Root { lower: Disk { serial: "root".into(), filesystem: "erofs".into() }, upper: Upper::None },
         mounts: Vec::new(),
-        resolv_conf: String::new(),
+        networks: Vec::new(),
     }
 }
 

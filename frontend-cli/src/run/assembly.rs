@@ -43,6 +43,7 @@ const CONSOLE_SLOT: u8 = 1;
 const ENTROPY_SLOT: u8 = 2;
 const VSOCK_SLOT: u8 = 3;
 const BALLOON_SLOT: u8 = 4;
+const NET_SLOT: u8 = 5;
 const FIRST_DISK_SLOT: u8 = 16;
 /// Disks of the command line come first, so that their names begin with `vda`.
 const LAYER_SLOT: u8 = 30;
@@ -117,6 +118,14 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         };
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
+    let network = match files.network {
+        None => None,
+        Some(network) => {
+            let (card, counters) = network.device()?;
+            devices.push((NET_SLOT, Box::new(card)));
+            Some(counters)
+        }
+    };
 
     let command = files.image.map(|image| {
         let ImageFiles { root, layer, start, stop_signal } = image;
@@ -148,7 +157,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         screen: screen.clone(),
     };
     let keyboard = input.map(|source| Keyboard { source, is_terminal, guest: consoles.clone() });
-    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty, command })
+    Ok(Parts { machine, screen, output, console: handle, consoles, keyboard, pty, network, command })
 }
 
 /// What may pass through a disk.

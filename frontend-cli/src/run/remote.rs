@@ -17,7 +17,7 @@ use hv_core::{
 use serde_json::Value;
 
 use super::{Parts, Ring, Session, keyboard::Consoles};
-use crate::{exit_code::Code, guests::Record, input::GuestInput, linux_signal};
+use crate::{exit_code::Code, guests::Record, input::GuestInput, linux_signal, network::Counters};
 
 /// So long the session may take for an order. It takes longer only where nobody reads the guest's output.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +38,7 @@ pub(super) struct Remote {
     consoles: Consoles,
     tap: ConsoleTap,
     record: Record,
+    network: Option<Counters>,
     state: Mutex<State>,
 }
 
@@ -55,6 +56,7 @@ impl Remote {
             consoles: parts.consoles.clone(),
             tap,
             record: record.cloned().unwrap_or_default(),
+            network: parts.network.clone(),
             state: Mutex::new(State::Starting),
         })
     }
@@ -74,7 +76,13 @@ impl Handle for Remote {
     }
 
     fn inspect(&self) -> Value {
-        serde_json::to_value(&self.record).unwrap_or_default()
+        let mut record = serde_json::to_value(&self.record).unwrap_or_default();
+        if let (Some(counters), Some(network)) =
+            (&self.network, record.get_mut("network").and_then(Value::as_object_mut))
+        {
+            network.insert("counts".to_owned(), counters.to_json());
+        }
+        record
     }
 
     fn order(&self, order: Order) -> Answer {

@@ -40,12 +40,12 @@ pub(crate) const CASES: &[Case] = &[
 const OBEY: &[u8] = b"\x66\xba\x02\x06\x66\xb8\x00\x01\x66\xef\x66\xba\x00\x06\x66\xed\xf6\xc4\x01\x74\xf9";
 
 /// Folders of a person who has no guests yet.
-struct Home {
+pub(crate) struct Home {
     root: PathBuf,
 }
 
 impl Home {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         for name in ["run", "data"] {
             fs::create_dir(folder.join(name)).unwrap();
         }
@@ -60,14 +60,14 @@ impl Home {
     }
 
     /// `hv run` of these instructions.
-    fn run(&self, code: &[&[u8]], words: &[&str]) -> Command {
+    pub(crate) fn run(&self, code: &[&[u8]], words: &[&str]) -> Command {
         let mut command = self.hv(&["run", "--accel", "kvm", "--memory", "64M", "--kernel"]);
         command.arg(kernel(&self.root, code, 0)).args(words);
         command
     }
 
     /// Starts a guest and waits until it greets.
-    fn start(&self, code: &[&[u8]], words: &[&str]) -> Child {
+    pub(crate) fn start(&self, code: &[&[u8]], words: &[&str]) -> Child {
         let mut child = self.run(code, words).stdin(Stdio::piped()).spawn().unwrap();
         let mut greeting = [0];
         child.stdout.as_mut().unwrap().read_exact(&mut greeting).unwrap();
@@ -76,13 +76,13 @@ impl Home {
     }
 
     /// What a command that succeeds writes.
-    fn ask(&self, words: &[&str]) -> String {
+    pub(crate) fn ask(&self, words: &[&str]) -> String {
         let Output { status, stdout, stderr } = self.hv(words).output().unwrap();
         assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).unwrap()
     }
 
-    fn json(&self, words: &[&str]) -> serde_json::Value {
+    pub(crate) fn json(&self, words: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.ask(words)).unwrap()
     }
 
@@ -102,7 +102,7 @@ impl Home {
     }
 
     /// What is in the runtime folder beside the lock.
-    fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.join("run/hv")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name != ".lock").collect()
@@ -124,7 +124,7 @@ fn named(folder: &Path) {
     let table = home.ask(&["ps"]);
     let mut lines = table.lines();
     let heading: Vec<_> = lines.next().unwrap().split_whitespace().collect();
-    assert_eq!(heading, ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "UP"]);
+    assert_eq!(heading, ["NAME", "IMAGE", "COMMAND", "STATUS", "CPUS", "MEMORY", "PORTS", "UP"]);
     let row = lines.next().unwrap();
     assert!(row.starts_with("web ") && row.contains(" running ") && row.contains(" 64M "), "{table}");
     let about = home.json(&["inspect", "web"]);

@@ -8,13 +8,20 @@ mod guest;
 mod guests;
 mod harness;
 mod manifest;
+mod network;
 mod registry;
 mod terminal;
 mod words;
 
 fn main() -> std::process::ExitCode {
-    harness::run(
-        &[words::CASES, bad_input::CASES, guest::CASES, guests::CASES, manifest::CASES, registry::CASES]
-            .concat(),
-    )
+    let cases = [
+        words::CASES,
+        bad_input::CASES,
+        network::CASES,
+        guest::CASES,
+        guests::CASES,
+        manifest::CASES,
+        registry::CASES,
+    ];
+    harness::run(&cases.concat())
 }

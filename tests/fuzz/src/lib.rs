@@ -40,6 +40,7 @@
 //! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
 //! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
 //! | [`boot_config`] | the agent's configuration | it means the same when written again; refusals are one line |
+//! | [`dhcp_answer`] | what a DHCP server says to the agent | addresses are machines', and few; the question that takes them up is a packet |
 //! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
 //! | [`content_range`] | `Content-Range` headers | the range lies within the total |
 //! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
@@ -66,6 +67,7 @@ mod content_range;
 mod control;
 mod cores;
 mod debian_package;
+mod dhcp_answer;
 mod elf;
 mod erofs_reader;
 mod fdt;
@@ -123,6 +125,7 @@ pub use console_merge::console_merge;
 pub use content_range::content_range;
 pub use control::control;
 pub use debian_package::debian_package;
+pub use dhcp_answer::dhcp_answer;
 pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;

@@ -1,7 +1,10 @@
 //! Frames over streams that give and take as they like.
 
 use super::*;
-use crate::{AgentMessage, BootConfig, Disk, HostMessage, MOST_DATA, Root, Size, Start, Status, Upper};
+use crate::{
+    Address, AgentMessage, BootConfig, Disk, HostMessage, MOST_ADDRESSES, MOST_DATA, MOST_NETWORKS, Network,
+    Root, Size, Start, Status, Upper,
+};
 
 /// Gives one byte at a time, and says `WouldBlock` before each.
 struct Drip<'a>(&'a [u8], bool);
@@ -128,6 +131,43 @@ fn the_greetings_stay_as_they_are() {
     assert_eq!(outgoing.buffer, b"\x03\0\0\0\x00\x01\x02");
 }
 
+fn network() -> Network {
+    let address = |address: &str, prefix| Address { address: address.parse().unwrap(), prefix };
+    Network {
+        mac: [0x52, 0x54, 0, 1, 2, 3],
+        mtu: Some(1400),
+        dhcp: false,
+        router_advertisements: true,
+        addresses: vec![address("10.0.2.15", 24), address("fd00:6876::15", 64)],
+        gateways: vec!["10.0.2.2".parse().unwrap(), "fe80::2".parse().unwrap()],
+        name_servers: vec!["10.0.2.3".parse().unwrap()],
+    }
+}
+
+#[test]
+fn networks_that_cannot_be_are_refused() {
+    let config = |network: Network, count| BootConfig {
+        modules: Vec::new(),
+        host_name: String::new(),
+        root: Root { lower: Disk { serial: String::new(), filesystem: String::new() }, upper: Upper::None },
+        mounts: Vec::new(),
+        networks: vec![network; count],
+    };
+    assert!(config(network(), MOST_NETWORKS).encode().is_ok());
+    assert!(config(network(), MOST_NETWORKS + 1).encode().is_err());
+    let mut wide = network();
+    wide.addresses[0].prefix = 33;
+    assert!(config(wide, 1).encode().is_err());
+    let mut many = network();
+    many.name_servers = vec!["::1".parse().unwrap(); MOST_ADDRESSES + 1];
+    assert!(config(many, 1).encode().is_err());
+    // What is written is checked as what is read is.
+    let file = config(network(), 1).encode().unwrap();
+    let at = file.windows(5).position(|bytes| bytes == [10, 0, 2, 15, 24]).unwrap();
+    let wide = [&file[..at + 4], &[33], &file[at + 5..]].concat();
+    assert!(BootConfig::decode(&wide).unwrap_err().to_string().contains("network"));
+}
+
 #[test]
 fn a_boot_configuration_is_read_back() {
     let config = BootConfig {
@@ -138,7 +178,7 @@ fn a_boot_configuration_is_read_back() {
             upper: Upper::Memory { limit: Some(1 << 30) },
         },
         mounts: Vec::new(),
-        resolv_conf: String::new(),
+        networks: vec![network()],
     };
     let file = config.encode().unwrap();
     assert_eq!(BootConfig::decode(&file).unwrap(), config);

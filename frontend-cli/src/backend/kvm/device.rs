@@ -101,7 +101,7 @@ mod tests {
     fn cure(verdict: Verdict) -> String {
         match verdict {
             Verdict::Problem { cure, .. } => cure,
-            Verdict::Sound(what) => panic!("{what}"),
+            Verdict::Sound(what) | Verdict::Note { what, .. } => panic!("{what}"),
         }
     }
 
