@@ -185,7 +185,7 @@ fn fragment(link: &mut Link, frame: &[u8], transport: usize) {
         let mut bytes = frame[..transport].to_vec();
         if is_ipv4 {
             let total = u16::try_from(IPV4 + part.len()).unwrap_or(u16::MAX).to_be_bytes();
-            let place = (offset / 8 | u16::from(more) << 13).to_be_bytes();
+            let place = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
             let packet = &mut bytes[ETHERNET..];
             packet[2..4].copy_from_slice(&total);
             packet[4..6].copy_from_slice(&identification.to_be_bytes());
