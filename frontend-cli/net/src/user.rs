@@ -1,157 +1,399 @@
-//! Stand-in: the network in this process.
+//! `UserNetwork`: a network in this process, behind which the guest reaches the world by sockets of the host, with no
+//! privilege and no helper.
+//!
+//! TCP ends here: smoltcp is the guest's other end, and a socket of the host goes on. UDP is passed on datagram by
+//! datagram. All of it runs on the thread of the network card; nothing has a timer while nothing is under way.
 
-use std::net::{IpAddr, TcpListener, UdpSocket};
+pub mod addresses;
+mod checksum;
+mod deadlines;
+mod error;
+mod forward;
+mod icmp;
+mod link;
+mod packet;
+mod policy;
+mod services;
+mod slots;
+mod tcp;
+mod udp;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use hv_core::{
     memory::GuestBuffer,
-    net::{FrameHeader, NetBackend, Offloads, Received},
+    net::{FrameHeader, MAX_FRAME, NetBackend, Offloads, Received},
+};
+use mio::Token;
+
+use self::{
+    addresses::{GATEWAY_MAC, GUEST_V4, may_be_guest},
+    forward::{Bound, Listener},
+    link::{Frame, Link},
+    packet::{Packet, TCP, UDP},
+    services::{Services, Verdict},
+    tcp::Tcp,
+    udp::{Port, Udp},
+};
+pub use self::{
+    error::UserError,
+    forward::{Forward, Protocol},
 };
 
-/// Addresses.
-pub mod addresses {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+/// The first of mio's tokens of connections; those of forwarded ports are below.
+const FIRST_TCP: usize = 1 << 16;
 
-    /// The guest.
-    pub const GUEST_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-    /// The router.
-    pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-    /// The name server.
-    pub const DNS_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
-    /// The guest.
-    pub const GUEST_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x6876, 0, 0, 0, 0, 0, 0x15);
-    /// The router.
-    pub const GATEWAY_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-    /// Bits of the network.
-    pub const PREFIX_V4: u8 = 24;
-    /// Bits of the network.
-    pub const PREFIX_V6: u8 = 64;
-}
+/// The first of mio's tokens of exchanges over UDP.
+const FIRST_UDP: usize = 1 << 18;
 
-/// What is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
+/// The first of mio's tokens of services.
+const FIRST_SERVICE: usize = 1 << 20;
 
-/// A port of the host that leads to one of the guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forward {
-    /// What is carried.
-    pub protocol: Protocol,
-    /// This host's.
-    pub address: IpAddr,
-    /// This host's.
-    pub host_port: u16,
-    /// The guest's.
-    pub guest_port: u16,
-}
+/// Connections at a time if nothing else is said.
+const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 
-/// How it is.
-#[derive(Debug, Clone, Default)]
+/// The most that may be said: there are tokens for no more.
+const MOST_CONNECTIONS: usize = FIRST_UDP - FIRST_TCP;
+
+/// After this a port is listened on again where the host was out of descriptors.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Clients that are let in at a time, so that the guest's frames are not kept waiting.
+const MAX_ACCEPTED: usize = 64;
+
+/// What a user network is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserConfig {
-    /// Ports.
+    /// Ports of the host that lead to the guest.
     pub forwards: Vec<Forward>,
-    /// The guest may reach this host.
+    /// Whether the guest may reach services of this host: by the gateway's address, which stands for the host's
+    /// loopback, and by the host's own addresses.
     pub host: bool,
-    /// Connections.
+    /// Connections of TCP at a time; more are refused. At most 196,608.
     pub max_connections: usize,
 }
 
-/// It is refused.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UserError(String);
+impl Default for UserConfig {
+    fn default() -> Self {
+        Self { forwards: Vec::new(), host: false, max_connections: DEFAULT_MAX_CONNECTIONS }
+    }
+}
 
-/// The network.
 #[derive(Debug)]
-pub struct UserNetwork {
+struct Shared {
     forwards: Vec<Forward>,
-    _tcp: Vec<TcpListener>,
-    _udp: Vec<UdpSocket>,
+    tcp: AtomicUsize,
+    udp: AtomicUsize,
 }
 
-/// The network as others see it.
+/// What others may know of a user network that a card has.
 #[derive(Debug, Clone)]
-pub struct UserHandle(Vec<Forward>);
-
-impl UserNetwork {
-    /// Binds.
-    pub fn new(config: UserConfig) -> Result<Self, UserError> {
-        let (mut forwards, mut tcp, mut udp) = (config.forwards, Vec::new(), Vec::new());
-        for forward in &mut forwards {
-            let Forward { protocol, address, host_port, .. } = *forward;
-            let bound = match protocol {
-                Protocol::Tcp => TcpListener::bind((address, host_port)).and_then(|socket| {
-                    forward.host_port = socket.local_addr()?.port();
-                    tcp.push(socket);
-                    Ok(())
-                }),
-                Protocol::Udp => UdpSocket::bind((address, host_port)).and_then(|socket| {
-                    forward.host_port = socket.local_addr()?.port();
-                    udp.push(socket);
-                    Ok(())
-                }),
-            };
-            bound.map_err(|error| {
-                UserError(format!(
-                    "port {host_port} of {address} cannot be taken: {error}; use another --publish"
-                ))
-            })?;
-        }
-        Ok(Self { forwards, _tcp: tcp, _udp: udp })
-    }
-
-    /// Its handle.
-    pub fn handle(&self) -> UserHandle {
-        UserHandle(self.forwards.clone())
-    }
-}
+pub struct UserHandle(Arc<Shared>);
 
 impl UserHandle {
-    /// Ports as they were bound.
+    /// The forwarded ports, with the host's ports that were really bound.
     pub fn forwards(&self) -> &[Forward] {
-        &self.0
+        &self.0.forwards
     }
 
-    /// Connections.
+    /// Connections of TCP that there are.
     pub fn tcp_connections(&self) -> usize {
-        0
+        self.0.tcp.load(Relaxed)
     }
 
-    /// Exchanges.
+    /// Exchanges over UDP that there are: an address and port of the guest with another.
     pub fn udp_exchanges(&self) -> usize {
-        0
+        self.0.udp.load(Relaxed)
     }
 }
+
+/// A network in this process, with the guest and a gateway to the world.
+pub struct UserNetwork {
+    shared: Arc<Shared>,
+    forwards: Vec<Bound>,
+    services: Services,
+    link: Link,
+    tcp: Tcp,
+    udp: Udp,
+    /// The guest's frame that is looked at.
+    buffer: Box<[u8]>,
+    /// The next frame for the guest, if its length is not 0.
+    next: Frame,
+    /// Whether UDP goes before TCP this time.
+    udp_first: bool,
+    /// When to listen again on ports where the host was out of descriptors.
+    retry: Option<Instant>,
+}
+
+impl UserNetwork {
+    /// Makes the network and binds all forwarded ports.
+    ///
+    /// # Errors
+    /// A port cannot be bound; none is then.
+    pub fn new(config: UserConfig) -> Result<Self, UserError> {
+        let UserConfig { forwards, host, max_connections } = config;
+        let forwards = forward::bind(forwards)?;
+        let shared = Shared {
+            forwards: forwards.iter().map(|bound| bound.forward).collect(),
+            tcp: AtomicUsize::new(0),
+            udp: AtomicUsize::new(0),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            forwards,
+            services: Services::new(),
+            link: Link::new(),
+            tcp: Tcp::new(FIRST_TCP, max_connections.min(MOST_CONNECTIONS), host),
+            udp: Udp::new(FIRST_UDP, host),
+            buffer: vec![0; MAX_FRAME].into_boxed_slice(),
+            next: Frame::new(),
+            udp_first: false,
+            retry: None,
+        })
+    }
+
+    /// What others may know of it.
+    pub fn handle(&self) -> UserHandle {
+        UserHandle(Arc::clone(&self.shared))
+    }
+
+    fn count(&self) {
+        self.shared.tcp.store(self.tcp.len(), Relaxed);
+        self.shared.udp.store(self.udp.len(), Relaxed);
+    }
+
+    /// Takes the frame of `len` bytes in the buffer.
+    fn take(&mut self, header: FrameHeader, len: usize) {
+        let frame = &self.buffer[..len];
+        let packet = Packet::parse(frame);
+        // What belongs to connections does not go by the services; what may begin one does, since it says who the
+        // guest is.
+        let is_segment = |packet: &Packet| {
+            let flags = frame.get(packet.transport + 13).copied().unwrap_or(0);
+            packet.protocol == TCP && !packet.is_fragment && flags & 2 == 0 && self.link.guest.is_some()
+        };
+        let verdict = match packet {
+            Some(packet) if is_segment(&packet) => Verdict::Pass(None),
+            _ => {
+                let verdict = self.services.handle(frame);
+                self.link.guest = self.services.guest_mac();
+                verdict
+            }
+        };
+        let (packet, flags) = match verdict {
+            Verdict::Handled => return,
+            Verdict::Pass(None) => (packet, header.flags),
+            Verdict::Pass(Some(whole)) => {
+                let len = whole.len().min(self.buffer.len());
+                self.buffer[..len].copy_from_slice(&whole[..len]);
+                (Packet::parse(&self.buffer[..len]), 0)
+            }
+        };
+        if let Some(packet) = packet {
+            self.pass(&packet, flags);
+        }
+    }
+
+    /// Takes the packet in the buffer, which leaves the network.
+    fn pass(&mut self, packet: &Packet, flags: u8) {
+        let frame = &mut self.buffer;
+        if packet.is_fragment || frame[..6] != GATEWAY_MAC || !may_be_guest(packet.source) {
+            return;
+        }
+        // What the guest leaves to us nobody needs: the bytes did not leave memory.
+        let is_sure = flags & (FrameHeader::NEEDS_CHECKSUM | FrameHeader::CHECKSUM_IS_VALID) != 0;
+        if !is_sure && !packet.checksum_is_right(frame) {
+            return;
+        }
+        match packet.protocol {
+            TCP => self.tcp.input(&mut self.link, frame, packet),
+            UDP => {
+                let forwards = &self.forwards;
+                self.udp.input(&mut self.link, frame, packet, |number| Some(udp_port(forwards, number)?.0));
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes the next frame, if there is none yet and something is to be said.
+    fn prepare(&mut self) {
+        if self.next.len > 0 {
+            return;
+        }
+        self.link.now = Instant::now();
+        self.tcp.flush(&mut self.link);
+        if let Some(frame) = self.services.next_frame() {
+            self.next.len = frame.len().min(self.next.bytes.len());
+            self.next.bytes[..self.next.len].copy_from_slice(&frame[..self.next.len]);
+            self.next.header = FrameHeader::default();
+            return;
+        }
+        if self.link.pop(&mut self.next) {
+            return;
+        }
+        self.udp_first = !self.udp_first;
+        if self.udp_first && self.prepare_udp() || self.tcp.output(&mut self.link, &mut self.next) {
+            return;
+        }
+        let _ = self.prepare_udp() || self.link.pop(&mut self.next);
+    }
+
+    fn prepare_udp(&mut self) -> bool {
+        let Self { forwards, services, udp, link, next, .. } = self;
+        udp.output(link, next, |number| {
+            let (socket, guest_port) = udp_port(forwards, number)?;
+            Some((Port { number, socket }, SocketAddr::new(guest_address(services), guest_port)))
+        })
+    }
+
+    /// Lets clients of the forwarded port with this number in.
+    fn accept(&mut self, number: usize) {
+        let Some(Bound { forward, listener: Listener::Tcp(listener) }) = self.forwards.get(number) else {
+            return self.udp.forward_event(number);
+        };
+        let guest = SocketAddr::new(guest_address(&self.services), forward.guest_port);
+        for _ in 0..MAX_ACCEPTED {
+            match listener.accept() {
+                Ok((stream, client)) => self.tcp.accept(&mut self.link, stream, client, guest),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    // Not this client any more.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => break,
+                },
+            }
+        }
+        // There may be more, of which no event tells.
+        self.retry.get_or_insert(self.link.now + RETRY);
+    }
+
+    fn accept_all(&mut self) {
+        for number in 0..self.forwards.len() {
+            self.accept(number);
+        }
+    }
+}
+
+/// The socket of a forwarded port of UDP, and the guest's port.
+fn udp_port(forwards: &[Bound], number: usize) -> Option<(&mio::net::UdpSocket, u16)> {
+    match forwards.get(number)? {
+        Bound { forward, listener: Listener::Udp(socket) } => Some((socket, forward.guest_port)),
+        _ => None,
+    }
+}
+
+/// The guest's address that forwarded ports lead to.
+fn guest_address(services: &Services) -> IpAddr {
+    let ipv4 = services.guest_ipv4().map(IpAddr::from);
+    ipv4.or(services.guest_ipv6().map(IpAddr::from)).unwrap_or(GUEST_V4.into())
+}
+
 impl NetBackend for UserNetwork {
     fn takes(&self) -> Offloads {
-        Offloads::empty()
+        Offloads::all()
     }
 
     fn gives(&self) -> Offloads {
-        Offloads::empty()
+        Offloads::all()
     }
 
-    fn start(&mut self, _: Offloads, _: &mio::Registry) -> std::io::Result<()> {
+    fn start(&mut self, accepted: Offloads, registry: &mio::Registry) -> io::Result<()> {
+        self.link.now = Instant::now();
+        self.link.accepted = accepted;
+        self.link.registry = Some(registry.try_clone()?);
+        for (number, bound) in self.forwards.iter_mut().enumerate() {
+            bound.register(registry, Token(number))?;
+        }
+        self.services.start(registry);
         Ok(())
     }
 
-    fn stop(&mut self, _: &mio::Registry) {}
+    fn stop(&mut self, registry: &mio::Registry) {
+        self.services.stop(registry);
+        self.tcp.stop(&self.link);
+        self.udp.stop(&self.link);
+        for bound in &mut self.forwards {
+            bound.deregister(registry);
+        }
+        self.link.stop();
+        self.next.len = 0;
+        self.retry = None;
+        self.count();
+    }
 
-    fn wake(&mut self, _: &mio::Events) {}
+    fn wake(&mut self, events: &mio::Events) {
+        self.link.now = Instant::now();
+        for event in events {
+            match event.token() {
+                Token(number) if number < FIRST_TCP => self.accept(number),
+                Token(number) if number < FIRST_UDP => {
+                    self.tcp.event(&mut self.link, number - FIRST_TCP, event);
+                }
+                Token(number) if number < FIRST_SERVICE => self.udp.event(number - FIRST_UDP),
+                token => self.services.wake(token),
+            }
+        }
+        if self.services.deadline().is_some_and(|deadline| deadline <= self.link.now) {
+            self.services.wake(Token(FIRST_SERVICE));
+        }
+        if self.retry.take_if(|retry| *retry <= self.link.now).is_some() {
+            self.accept_all();
+        }
+        self.tcp.wake(&mut self.link);
+        self.udp.wake(&self.link);
+        self.count();
+    }
 
-    fn send(&mut self, _: FrameHeader, _: GuestBuffer<'_>) -> std::io::Result<bool> {
+    fn send(&mut self, header: FrameHeader, frame: GuestBuffer<'_>) -> io::Result<bool> {
+        // A longer frame is none.
+        if let Ok(len) = usize::try_from(frame.len())
+            && len <= self.buffer.len()
+        {
+            self.link.now = Instant::now();
+            let len = frame.copy_to(&mut self.buffer[..len])?;
+            self.take(header, len);
+        }
         Ok(true)
     }
 
-    fn next_len(&mut self) -> Option<usize> {
-        None
+    fn flush(&mut self) {
+        self.link.now = Instant::now();
+        self.tcp.flush(&mut self.link);
+        self.count();
     }
 
-    fn receive(&mut self, _: GuestBuffer<'_>) -> std::io::Result<Option<Received>> {
-        Ok(None)
+    fn next_len(&mut self) -> Option<usize> {
+        self.prepare();
+        (self.next.len > 0).then_some(self.next.len)
+    }
+
+    fn receive(&mut self, buffer: GuestBuffer<'_>) -> io::Result<Option<Received>> {
+        self.prepare();
+        if self.next.len == 0 {
+            return Ok(None);
+        }
+        let (header, len) = (self.next.header, self.next.len);
+        // Whether or not the guest's buffer is any good, the frame is gone.
+        let copied = buffer.copy_from(self.next.filled());
+        self.next.len = 0;
+        Ok((copied? == len).then_some(Received { header, len }))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.tcp.deadline(), self.udp.deadline(), self.services.deadline(), self.retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
+
+#[cfg(test)]
+mod tests;

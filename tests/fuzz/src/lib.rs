@@ -36,6 +36,7 @@
 //! | [`kernel_image`] | a kernel's first bytes | a release that is told is safe as a name |
 //! | [`kernel_lists`] | `modules.builtin`, `modules.alias`, configurations | modules are named as the kernel does; no pattern is an alias |
 //! | [`module_info`] | modules, their `.modinfo` | names are as the kernel has them, and bounded |
+//! | [`net_user`] | frames of a guest, and what clients of forwarded ports do | frames for the guest are whole and no longer than it accepted; connections are bounded; nothing is left when the driver goes |
 //! | [`control`] | what a client says on a control socket | lines are bounded and whole; what is understood reads back the same; refusals are one line |
 //! | [`manifest`] | a text as `hv.toml` | an error has a place in the text; values are bounded and have places |
 //! | [`agent_messages`], [`host_messages`] | what the agent in a guest says to `hv`, and `hv` to it, in pieces of any size | a message means the same in any pieces and when written again; what is no message ends the stream; refusals are one line |
@@ -86,6 +87,7 @@ mod manifest;
 mod module_info;
 mod net_capture;
 mod net_stream;
+mod net_user;
 mod package;
 mod payload;
 mod pci;
@@ -141,6 +143,7 @@ pub use manifest::manifest;
 pub use module_info::module_info;
 pub use net_capture::net_capture;
 pub use net_stream::net_stream;
+pub use net_user::net_user;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

@@ -1,0 +1,15 @@
+//! The whole network, from a guest's frames to sockets of this host.
+
+mod forwards;
+mod guest;
+mod hostile;
+mod policy;
+mod tcp;
+mod udp;
+
+use super::*;
+
+/// A network whose guest may reach this host.
+fn open_config() -> UserConfig {
+    UserConfig { host: true, ..UserConfig::default() }
+}
