@@ -98,7 +98,7 @@ pub(crate) fn config() -> ServicesConfig {
         ipv6_prefix: Ipv6Addr::new(0xfd00, 0x6876, 0, 0, 0, 0, 0, 0),
         mtu: Frames::MTU,
         host_name: Some("guest".into()),
-        names: vec![("host.hv.internal".into(), vec![gateway_ipv4.into(), gateway_ipv6.into()])],
+        names: vec![("named.example".into(), vec![Ipv4Addr::new(192, 0, 2, 7).into()])],
         resolver_config: "/nonexistent/resolv.conf".into(),
         may_ping: Box::new(|_| false),
     }

@@ -42,6 +42,8 @@
 //! | [`challenge`] | `WWW-Authenticate` headers | what is read is bounded, and is read the same when written down again |
 //! | [`content_range`] | `Content-Range` headers | the range lies within the total |
 //! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
+//! | [`net_services`] | a guest's frames: ARP, neighbour discovery, DHCP, DNS, pings, fragments | answers are whole, within the MTU, with right checksums; only TCP and UDP from the guest's addresses pass |
+//! | [`net_dns`] | queries, answers of name servers, `resolv.conf` | an answer is of this query; what is answered here answers |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -79,6 +81,8 @@ mod kernel_lists;
 mod kernels;
 mod manifest;
 mod module_info;
+mod net_dns;
+mod net_services;
 mod package;
 mod payload;
 mod pci;
@@ -130,6 +134,8 @@ pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;
 pub use manifest::manifest;
 pub use module_info::module_info;
+pub use net_dns::net_dns;
+pub use net_services::net_services;
 pub use pci::pci;
 pub use pl011::pl011;
 pub use pl031::pl031;

@@ -28,7 +28,7 @@ pub(crate) struct ServicesConfig {
     pub(crate) mtu: u16,
     /// What DHCP tells the guest as its name.
     pub(crate) host_name: Option<String>,
-    /// Names that the DNS server answers itself, and their addresses.
+    /// Names that the DNS server answers itself beside those of the gateway, and their addresses.
     pub(crate) names: Vec<(String, Vec<IpAddr>)>,
     /// The host's list of name servers, as `resolv.conf(5)` has it.
     pub(crate) resolver_config: PathBuf,

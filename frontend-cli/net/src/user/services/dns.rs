@@ -37,6 +37,9 @@ const RETRIES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 /// When it is given up.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// Names of the gateway.
+const OWN_NAMES: [&str; 2] = ["host.hv.internal", "gateway.hv.internal"];
+
 /// Who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client {
@@ -119,7 +122,9 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(config: &ServicesConfig) -> Self {
-        let names = config.names.iter();
+        let gateway = vec![config.gateway_ipv4.into(), config.gateway_ipv6.into()];
+        let own = OWN_NAMES.map(|name| (name.to_owned(), gateway.clone()));
+        let names = own.iter().chain(&config.names);
         let names = names.filter_map(|(name, addresses)| Some((message::encode(name)?, addresses.clone())));
         Self {
             names: names.collect(),

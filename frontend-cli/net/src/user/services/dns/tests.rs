@@ -250,7 +250,10 @@ fn names_of_the_network_are_answered_here() {
     expected.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, 2, 2]);
     assert_eq!(a, expected);
 
-    let mut aaaa = query("host.hv.internal");
+    let named = rig.query(1, &query("named.example")).unwrap().message;
+    assert!(named.ends_with(&[0, 4, 192, 0, 2, 7]));
+
+    let mut aaaa = query("gateway.hv.internal");
     let kind = aaaa.len() - 3;
     aaaa[kind] = 28;
     let answer = rig.query(1, &aaaa).unwrap().message;
