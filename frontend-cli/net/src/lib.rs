@@ -3,6 +3,8 @@
 pub mod capture;
 mod error;
 mod ethernet;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mailbox;
 mod offload;
 mod readiness;

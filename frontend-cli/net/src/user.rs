@@ -13,7 +13,7 @@ mod icmp;
 mod link;
 mod packet;
 mod policy;
-mod services;
+pub(crate) mod services;
 mod slots;
 mod tcp;
 mod udp;
@@ -35,11 +35,14 @@ use hv_core::{
 use mio::Token;
 
 use self::{
-    addresses::{GATEWAY_MAC, GUEST_V4, may_be_guest},
+    addresses::{
+        DNS_V4, DNS_V6, GATEWAY_LINK_LOCAL, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, GUEST_V4, MTU, NETWORK_V6,
+        PREFIX_V4, is_name_server, may_be_guest,
+    },
     forward::{Bound, Listener},
     link::{Frame, Link},
     packet::{Packet, TCP, UDP},
-    services::{Services, Verdict},
+    services::{Services, ServicesConfig, Verdict},
     tcp::Tcp,
     udp::{Port, Udp},
 };
@@ -149,7 +152,7 @@ impl UserNetwork {
         Ok(Self {
             shared: Arc::new(shared),
             forwards,
-            services: Services::new(),
+            services: Services::new(services(host)),
             link: Link::new(),
             tcp: Tcp::new(FIRST_TCP, max_connections.min(MOST_CONNECTIONS), host),
             udp: Udp::new(FIRST_UDP, host),
@@ -214,7 +217,12 @@ impl UserNetwork {
             return;
         }
         match packet.protocol {
-            TCP => self.tcp.input(&mut self.link, frame, packet),
+            TCP => {
+                if is_name_server(packet.destination) {
+                    self.link.name_server = self.services.resolver();
+                }
+                self.tcp.input(&mut self.link, frame, packet);
+            }
             UDP => {
                 let forwards = &self.forwards;
                 self.udp.input(&mut self.link, frame, packet, |number| Some(udp_port(forwards, number)?.0));
@@ -260,6 +268,10 @@ impl UserNetwork {
             return self.udp.forward_event(number);
         };
         let guest = SocketAddr::new(guest_address(&self.services), forward.guest_port);
+        if self.link.guest.is_none() {
+            // It has not said anything yet; the connection's first packet comes again when it has answered.
+            self.services.resolve(guest.ip());
+        }
         for _ in 0..MAX_ACCEPTED {
             match listener.accept() {
                 Ok((stream, client)) => self.tcp.accept(&mut self.link, stream, client, guest),
@@ -290,6 +302,26 @@ fn udp_port(forwards: &[Bound], number: usize) -> Option<(&mio::net::UdpSocket, 
     }
 }
 
+/// What the network answers itself, to a guest that may reach services of this host or not.
+fn services(host: bool) -> ServicesConfig {
+    ServicesConfig {
+        gateway_mac: GATEWAY_MAC,
+        gateway_ipv4: GATEWAY_V4,
+        dns_ipv4: DNS_V4,
+        guest_ipv4: GUEST_V4,
+        ipv4_prefix_len: PREFIX_V4,
+        gateway_ipv6: GATEWAY_V6,
+        gateway_link_local: GATEWAY_LINK_LOCAL,
+        dns_ipv6: DNS_V6,
+        ipv6_prefix: NETWORK_V6,
+        mtu: MTU,
+        host_name: None,
+        names: Vec::new(),
+        resolver_config: "/etc/resolv.conf".into(),
+        may_ping: Box::new(move |address| policy::admit(address, host).is_some()),
+    }
+}
+
 /// The guest's address that forwarded ports lead to.
 fn guest_address(services: &Services) -> IpAddr {
     let ipv4 = services.guest_ipv4().map(IpAddr::from);
@@ -312,8 +344,7 @@ impl NetBackend for UserNetwork {
         for (number, bound) in self.forwards.iter_mut().enumerate() {
             bound.register(registry, Token(number))?;
         }
-        self.services.start(registry);
-        Ok(())
+        self.services.start(registry)
     }
 
     fn stop(&mut self, registry: &mio::Registry) {
@@ -342,7 +373,7 @@ impl NetBackend for UserNetwork {
             }
         }
         if self.services.deadline().is_some_and(|deadline| deadline <= self.link.now) {
-            self.services.wake(Token(FIRST_SERVICE));
+            self.services.tick(self.link.now);
         }
         if self.retry.take_if(|retry| *retry <= self.link.now).is_some() {
             self.accept_all();

@@ -47,6 +47,8 @@
 //! | [`auth_file`] | credentials of registries | credentials are those of the registry; no message shows a secret |
 //! | [`net_capture`] | frames of a guest with any header, TCP to be cut | the file is whole blocks; no payload is lost |
 //! | [`net_stream`] | what the program at the other end of a network socket says, in pieces of any size | frames come whole and in order; a length that no frame has is the end |
+//! | [`net_services`] | a guest's frames: ARP, neighbour discovery, DHCP, DNS, pings, fragments | answers are whole, within the MTU, with right checksums; only TCP and UDP from the guest's addresses pass |
+//! | [`net_dns`] | queries, answers of name servers, `resolv.conf` | an answer is of this query; what is answered here answers |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -86,6 +88,8 @@ mod kernels;
 mod manifest;
 mod module_info;
 mod net_capture;
+mod net_dns;
+mod net_services;
 mod net_stream;
 mod net_user;
 mod package;
@@ -142,6 +146,8 @@ pub use kernel_lists::kernel_lists;
 pub use manifest::manifest;
 pub use module_info::module_info;
 pub use net_capture::net_capture;
+pub use net_dns::net_dns;
+pub use net_services::net_services;
 pub use net_stream::net_stream;
 pub use net_user::net_user;
 pub use pci::pci;

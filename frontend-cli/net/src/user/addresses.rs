@@ -60,6 +60,11 @@ pub(crate) fn may_be_guest(address: IpAddr) -> bool {
     is_inside(address) && !taken
 }
 
+/// Whether `address` is the network's name server.
+pub(crate) fn is_name_server(address: IpAddr) -> bool {
+    [IpAddr::V4(DNS_V4), IpAddr::V6(DNS_V6)].contains(&address)
+}
+
 /// The gateway's address of the same IP version as `address`.
 pub(crate) fn gateway_towards(address: IpAddr) -> IpAddr {
     match address {

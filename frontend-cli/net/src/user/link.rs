@@ -52,6 +52,8 @@ pub(crate) struct Link {
     pub(crate) accepted: Offloads,
     /// The guest's MAC address, once it is known.
     pub(crate) guest: Option<[u8; 6]>,
+    /// Where the guest's queries of names over TCP go; looked up when it begins one.
+    pub(crate) name_server: Option<SocketAddr>,
     /// Where sockets are registered while a driver is there.
     pub(crate) registry: Option<mio::Registry>,
     /// The time of this call.
@@ -65,6 +67,7 @@ impl Link {
         Self {
             accepted: Offloads::empty(),
             guest: None,
+            name_server: None,
             registry: None,
             now: Instant::now(),
             waiting: VecDeque::new(),

@@ -21,6 +21,7 @@ use super::{
     tell_segment_size,
 };
 use crate::user::{
+    addresses::is_name_server,
     icmp::Reason,
     link::{Ends, Link, ip_header_len},
     packet::Packet,
@@ -29,6 +30,9 @@ use crate::user::{
 
 /// Ports of the gateway that are tried for a client of a forwarded port.
 const TRIED_PORTS: usize = 64;
+
+/// The port of name servers.
+const DNS_PORT: u16 = 53;
 
 /// The first port that is no well-known one.
 const FIRST_PORT: u16 = 1024;
@@ -51,9 +55,16 @@ impl Tcp {
     pub(super) fn connect(&mut self, link: &mut Link, frame: &mut [u8], packet: &Packet, ends: Ends) {
         let syn = packet.without_extensions(frame);
         let allowed = self.flows.len() < self.max_connections && ends.remote.port() != 0;
-        let address = if allowed { policy::admit(ends.remote.ip(), self.host) } else { None };
+        let address = if !allowed {
+            None
+        } else if is_name_server(ends.remote.ip()) {
+            link.name_server.filter(|_| ends.remote.port() == DNS_PORT)
+        } else {
+            let admitted = policy::admit(ends.remote.ip(), self.host);
+            admitted.map(|address| SocketAddr::new(address, ends.remote.port()))
+        };
         let Some(address) = address else { return self.refuse(link, ends, syn) };
-        match TcpStream::connect(SocketAddr::new(address, ends.remote.port())) {
+        match TcpStream::connect(address) {
             Ok(stream) => {
                 let stage = Stage::Connecting { syn: syn.to_vec(), since: link.now };
                 if let Some(slot) = self.add(link, Flow { ends, stream, stage, planned: None }) {
