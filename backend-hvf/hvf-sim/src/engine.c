@@ -233,6 +233,14 @@ static void on_exception(uc_engine *uc, uint32_t number, void *data) {
     }
 }
 
+// Unicorn looks through the whole TLB after each translation, for pages where stores had stopped to be watched: a tenth of a
+// guest's start. It does so unless there is a hook on memory at the code's (virtual) address, while stores go by the hooks at
+// their physical address. So there is one where virtual addresses are, but none of what is mapped, of a kind that never calls.
+// Guests lose nothing: new code is seen by IC, as on a processor.
+#define HOOK_START (UINT64_C(1) << 42)
+
+static bool on_fetch_refused(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data) { return false; }
+
 // --- Life of the processor ----------------------------------------------------------------------------------------------
 
 int hvf_sim_open(uint64_t tables, void *host, uint64_t size) {
@@ -246,6 +254,7 @@ int hvf_sim_open(uint64_t tables, void *host, uint64_t size) {
     // Leave between blocks only: the check after a memory access would carry the access out twice.
     engine->no_exit_request = 1;
     error = uc_hook_add(engine, &hook, UC_HOOK_INTR, on_exception, NULL, 1, 0);
+    if (!error) error = uc_hook_add(engine, &hook, UC_HOOK_MEM_FETCH_PROT, on_fetch_refused, NULL, HOOK_START, UINT64_MAX);
     if (!error) error = hvf_sim_map(tables, host, size);
     if (error) {
         uc_close(engine);

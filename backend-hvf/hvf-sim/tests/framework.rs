@@ -5,6 +5,8 @@ use hvf_sim as _;
 
 #[path = "framework/calls.rs"]
 mod calls;
+#[path = "framework/code.rs"]
+mod code;
 #[path = "framework/exits.rs"]
 mod exits;
 #[path = "framework/gic.rs"]

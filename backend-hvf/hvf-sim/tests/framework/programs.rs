@@ -79,3 +79,22 @@ pub(crate) const READ: &[u32] = &[
 pub(crate) const HYPERCALL: &[u32] = &[
     0xd400_0022, // hvc #1
 ];
+pub(crate) const CHANGE: &[u32] = &[
+    0xb900_085f, // str wzr, [x2, #8]
+    0xb900_085f, // str wzr, [x2, #8]
+    0xd63f_0020, // blr x1
+    0xaa00_03e4, // mov x4, x0
+    0xb900_0043, // str w3, [x2]
+    0xd50b_7b22, // dc cvau, x2
+    0xd503_3b9f, // dsb ish
+    0xd50b_7521, // ic ivau, x1
+    0xd503_3b9f, // dsb ish
+    0xd503_3fdf, // isb
+    0xd63f_0020, // blr x1
+    0xd400_0022, // hvc #1
+];
+pub(crate) const ONE: &[u32] = &[
+    0xd280_0020, // mov x0, #1
+    0xd65f_03c0, // ret
+];
+pub(crate) const SAY_TWO: u32 = 0xd280_0040; // mov x0, #2
