@@ -76,7 +76,8 @@ impl Echo {
             None => {
                 let registry = registry.ok_or(Refusal::Prohibited)?;
                 let place = self.place();
-                let socket = open(registry, Token(FIRST_ECHO_TOKEN + place), destination).map_err(refusal)?;
+                let socket = open(registry, Token(FIRST_ECHO_TOKEN + place), destination)
+                    .map_err(|error| refusal(&error))?;
                 let outer = match socket.port() {
                     Ok(port) if port != 0 => port.to_be_bytes(),
                     _ => identifier,
@@ -99,7 +100,7 @@ impl Echo {
         match flow.socket.send(&message) {
             // What became of an earlier one is said here too; this one was not sent, like one that gets lost.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-            sent => sent.map_err(refusal),
+            sent => sent.map_err(|error| refusal(&error)),
         }
     }
 
@@ -163,7 +164,7 @@ fn open(registry: &Registry, token: Token, destination: IpAddr) -> io::Result<Da
     Datagrams::connect(registry, token, UdpSocket::from(socket), SocketAddr::new(destination, 0))
 }
 
-fn refusal(error: io::Error) -> Refusal {
+fn refusal(error: &io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Refusal::NoRoute,
         io::ErrorKind::HostUnreachable => Refusal::NoSuchHost,
