@@ -1,7 +1,8 @@
-//! Unpacks a layer on one thread and hashes the archive in it on another: neither waits for what writes.
+//! Reads, unpacks and hashes a layer, each on a thread of its own, beside what writes: decoding sets the pace.
 
 use std::{
-    io::{self, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
+    mem,
     sync::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -48,80 +49,58 @@ pub(crate) fn unpack(
 ) -> Result<Unpacked> {
     let done = AtomicU64::new(0);
     let result = thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(CHUNKS);
-        let (giver, unused) = sync_channel(CHUNKS);
-        let (unhashed, to_hash) = sync_channel(CHUNKS);
-        let reading = scope.spawn(|| read(reader, descriptor, most, &done, unhashed, unused));
-        let hashing = scope.spawn(|| hash(to_hash, sender));
-        let chunks = Chunks { receiver, giver, chunk: Vec::new(), at: 0, done: &done, told: 0, progress };
-        let mut chunks = BufReader::with_capacity(CHUNK, chunks);
+        let (packed_sink, packed) = pipe();
+        let (unpacked_sink, mut pipe) = pipe();
+        // Between the two, what hashes.
+        let (sender, hashed) = sync_channel(CHUNKS);
+        let unhashed = mem::replace(&mut pipe.receiver, hashed);
+        let reading = scope.spawn(|| read(reader, descriptor, &done, packed_sink));
+        let unpacking = scope.spawn(move || unpack_to(packed, most, &unpacked_sink));
+        let hashing = scope.spawn(move || hash(unhashed, sender));
+        let mut chunks = BufReader::with_capacity(CHUNK, Chunks { pipe, done: &done, told: 0, progress });
         // What lies behind the archive's end belongs to the blob.
         let applied = apply(&mut chunks).and_then(|()| Ok(io::copy(&mut chunks, &mut io::sink())?));
         drop(chunks);
         let hashed = hashing.join().map_err(|_| anyhow!("the thread that hashes failed"))?;
-        let read = reading.join().map_err(|_| anyhow!("the thread that unpacks failed"))?;
+        let unpacked = unpacking.join().map_err(|_| anyhow!("the thread that unpacks failed"))?;
+        let read = reading.join().map_err(|_| anyhow!("the thread that reads failed"))?;
         // If the blob is not the promised one, that is the cause of whatever else is wrong.
-        match (read, applied) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(whole), Ok(_)) => {
-                hashed.filter(|_| whole).ok_or_else(|| anyhow!("the archive was not read to its end"))
-            }
-        }
+        read?;
+        let whole = unpacked?;
+        applied?;
+        hashed.filter(|_| whole).ok_or_else(|| anyhow!("the archive was not read to its end"))
     });
     result.with_context(|| format!("layer {}", descriptor.digest))
 }
 
-/// The first thread: reads, checks and unpacks a blob; whether the archive was wanted to its end.
-fn read(
-    reader: impl Read + Send,
-    descriptor: &Descriptor,
-    most: u64,
-    done: &AtomicU64,
-    sender: SyncSender<io::Result<Vec<u8>>>,
-    unused: Receiver<Vec<u8>>,
-) -> Result<bool> {
+/// The first thread: reads a blob, hands it on, and checks it.
+fn read(reader: impl Read + Send, descriptor: &Descriptor, done: &AtomicU64, sink: Sink) -> Result<()> {
     // One byte more than promised shows what goes on after its end.
     let reader = Counting { inner: reader.take(descriptor.size.saturating_add(1)), done };
-    let mut packed = BufReader::with_capacity(CHUNK, HashingReader::new(reader));
-    let unpacked = unpack_to(&mut packed, most, &sender, &unused);
-    drop((sender, unused));
+    let mut packed = HashingReader::new(reader);
+    let wanted = sink.take_all(&mut packed)?;
+    drop(sink);
     // What nobody wants to unpack any more is still worth a look: damage is told as such. But not at any price.
-    let most = if matches!(unpacked, Ok(true)) { u64::MAX } else { MOST_LOOK };
-    let looked = io::copy(&mut packed.by_ref().take(most), &mut io::sink())?;
-    if looked == most {
-        return unpacked;
+    if !wanted && io::copy(&mut packed.by_ref().take(MOST_LOOK), &mut io::sink())? == MOST_LOOK {
+        return Ok(());
     }
-    let (digest, size) = packed.into_inner().finish();
+    let (digest, size) = packed.finish();
     check_size(size, descriptor)?;
-    check_digest(digest, descriptor.digest)?;
-    unpacked
+    check_digest(digest, descriptor.digest)
 }
 
-fn unpack_to(
-    packed: &mut (impl io::BufRead + Send),
-    most: u64,
-    sender: &SyncSender<io::Result<Vec<u8>>>,
-    unused: &Receiver<Vec<u8>>,
-) -> Result<bool> {
+/// The second thread: unpacks; whether the archive was wanted to its end.
+fn unpack_to(mut packed: Pipe, most: u64, sink: &Sink) -> Result<bool> {
     let packing = Packing::of(packed.fill_buf()?)?;
-    let mut archive = Limited::new(packing.unpack(packed), most);
-    loop {
-        let mut chunk = unused.try_recv().unwrap_or_default();
-        chunk.clear();
-        match archive.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
-            Ok(0) => return Ok(true),
-            Ok(_) if sender.send(Ok(chunk)).is_err() => return Ok(false),
-            Ok(_) => {}
-            Err(error) => {
-                // Who reads need not know more: what is returned here goes before what it makes of this.
-                let _ = sender.send(Err(error.kind().into()));
-                return Err(error.into());
-            }
-        }
+    let wanted = sink.take_all(&mut Limited::new(packing.unpack(&mut packed), most))?;
+    if wanted {
+        // What lies behind what was packed belongs to the blob.
+        io::copy(&mut packed, &mut io::sink())?;
     }
+    Ok(wanted)
 }
 
-/// The second thread: hashes the archive on its way; nothing if it was not wanted to its end.
+/// The third thread: hashes the archive on its way; nothing if it was not wanted to its end.
 #[expect(clippy::needless_pass_by_value, reason = "that it is dropped tells who reads of the end")]
 fn hash(
     receiver: Receiver<io::Result<Vec<u8>>>,
@@ -152,12 +131,78 @@ impl<R: Read> Read for Counting<'_, R> {
     }
 }
 
-/// The unpacked archive, as the thread sends it.
-pub(crate) struct Chunks<'a> {
+/// Bytes on their way from thread to thread.
+fn pipe() -> (Sink, Pipe) {
+    let (sender, receiver) = sync_channel(CHUNKS);
+    let (giver, unused) = sync_channel(CHUNKS);
+    (Sink { sender, unused }, Pipe { receiver, giver, chunk: Vec::new(), at: 0 })
+}
+
+/// Where bytes enter.
+struct Sink {
+    sender: SyncSender<io::Result<Vec<u8>>>,
+    /// Buffers that were read.
+    unused: Receiver<Vec<u8>>,
+}
+
+impl Sink {
+    /// Sends all that `reader` gives; whether somebody wanted it to its end.
+    fn take_all(&self, reader: &mut impl Read) -> io::Result<bool> {
+        loop {
+            let mut chunk = self.unused.try_recv().unwrap_or_default();
+            chunk.clear();
+            match reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk) {
+                Ok(0) => return Ok(true),
+                Ok(_) if self.sender.send(Ok(chunk)).is_err() => return Ok(false),
+                Ok(_) => {}
+                Err(error) => {
+                    // Who reads need not know more: what is returned here goes before what it makes of this.
+                    let _ = self.sender.send(Err(error.kind().into()));
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+/// Where they come out.
+struct Pipe {
     receiver: Receiver<io::Result<Vec<u8>>>,
     giver: SyncSender<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
+}
+
+impl BufRead for Pipe {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.chunk.len() {
+            let Ok(next) = self.receiver.recv() else { return Ok(&[]) };
+            let empty = mem::replace(&mut self.chunk, next?);
+            // A buffer that finds no room is freed.
+            let _ = self.giver.try_send(empty);
+            self.at = 0;
+        }
+        Ok(&self.chunk[self.at..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at = self.chunk.len().min(self.at.saturating_add(count));
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let count = buffer.len().min(bytes.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// The unpacked archive, as it comes from the threads.
+pub(crate) struct Chunks<'a> {
+    pipe: Pipe,
     done: &'a AtomicU64,
     told: u64,
     progress: &'a mut dyn Progress,
@@ -165,19 +210,12 @@ pub(crate) struct Chunks<'a> {
 
 impl Read for Chunks<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() {
-            let Ok(next) = self.receiver.recv() else { return Ok(0) };
-            let empty = std::mem::replace(&mut self.chunk, next?);
-            // A buffer that finds no room is freed.
-            let _ = self.giver.try_send(empty);
-            self.at = 0;
-            let done = self.done.load(Ordering::Relaxed);
+        let count = self.pipe.read(buffer)?;
+        let done = self.done.load(Ordering::Relaxed);
+        if done != self.told {
             self.progress.advance(done.saturating_sub(self.told));
             self.told = done;
         }
-        let count = buffer.len().min(self.chunk.len() - self.at);
-        buffer[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
-        self.at += count;
         Ok(count)
     }
 }
