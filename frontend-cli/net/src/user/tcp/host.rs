@@ -98,10 +98,8 @@ impl Tcp {
         open.writable |= event.is_writable() || event.is_error();
         if open.was_ended_by_host {
             open.readable = false;
-        }
-        // A reset is not waited for until the guest has room.
-        if event.is_error() && !matches!(flow.stream.take_error(), Ok(None)) {
-            open.abort();
+            // Otherwise what comes before the error is read first.
+            open.is_reset |= event.is_error() && !matches!(flow.stream.take_error(), Ok(None));
         }
         open.drain(&flow.stream);
         self.settle(link, slot);

@@ -52,6 +52,7 @@ impl Tcp {
                 return deadlines.plan(slot, *since + CONNECT_PATIENCE, &mut flow.planned);
             }
         };
+        open.hand_on_reset();
         if let Some(was_ended) = open.end() {
             return self.remove(link, slot, !was_ended);
         }
