@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use hv_core::net::FrameHeader;
 use smoltcp::socket::tcp::State;
 
 pub(crate) use self::segment::Segment;
@@ -256,7 +257,6 @@ fn seal(link: &Link, ends: Ends, frame: &mut Frame, len: usize, size: u16) -> Op
     }
     frame.header = link.checksum(ends, packet::TCP, transport, &mut frame.bytes[..frame.len]);
     if segment.len > usize::from(size) && link.takes_large(guest) {
-        use hv_core::net::FrameHeader;
         frame.header.gso_type = if guest.is_ipv4() { FrameHeader::GSO_TCPV4 } else { FrameHeader::GSO_TCPV6 };
         frame.header.gso_size = size;
         frame.header.header_len = u16::try_from(transport + segment.header_len).unwrap_or(u16::MAX);

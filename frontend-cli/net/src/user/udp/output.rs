@@ -139,11 +139,14 @@ impl Udp {
         let Source::Exchange(slot) = source else { return };
         let Some(exchange) = self.exchanges.get_mut(slot) else { return };
         exchange.is_queued = false;
-        if error == io::ErrorKind::ConnectionRefused {
-            icmp::report_udp(link, exchange.ends, Reason::Port);
-            // There may be datagrams behind the error.
-            self.event(slot);
-        }
+        let reason = match error {
+            io::ErrorKind::ConnectionRefused => Reason::Port,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Reason::Host,
+            _ => return,
+        };
+        icmp::report_udp(link, exchange.ends, reason);
+        // There may be datagrams behind the error.
+        self.event(slot);
     }
 }
 
