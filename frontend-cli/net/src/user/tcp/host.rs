@@ -89,7 +89,7 @@ impl Tcp {
 
     /// The host says something of the connection with number `slot`.
     pub(crate) fn event(&mut self, link: &mut Link, slot: usize, event: &Event) {
-        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let Some(flow) = self.flows.at(slot) else { return };
         let Stage::Open(open) = &mut flow.stage else {
             return self.has_connected(link, slot);
         };
@@ -107,7 +107,7 @@ impl Tcp {
 
     /// The host has perhaps answered whether there is a connection.
     fn has_connected(&mut self, link: &mut Link, slot: usize) {
-        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let Some(flow) = self.flows.at(slot) else { return };
         let ends = flow.ends;
         let error = match flow.stream.take_error() {
             Ok(None) => match flow.stream.peer_addr() {
