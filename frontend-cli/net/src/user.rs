@@ -5,7 +5,9 @@
 //! datagram. All of it runs on the thread of the network card; nothing has a timer while nothing is under way.
 
 pub mod addresses;
+mod backend;
 mod checksum;
+mod config;
 mod deadlines;
 mod error;
 mod forward;
@@ -28,17 +30,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hv_core::{
-    memory::GuestBuffer,
-    net::{FrameHeader, MAX_FRAME, NetBackend, Offloads, Received},
-};
-use mio::Token;
+use hv_core::net::{FrameHeader, MAX_FRAME};
 
 use self::{
     addresses::{
         DNS_V4, DNS_V6, GATEWAY_LINK_LOCAL, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, GUEST_V4, MTU, NETWORK_V6,
         PREFIX_V4, is_name_server, may_be_guest,
     },
+    config::Shared,
     forward::{Bound, Listener},
     link::{Frame, Link},
     packet::{Packet, TCP, UDP},
@@ -47,6 +46,7 @@ use self::{
     udp::{Port, Udp},
 };
 pub use self::{
+    config::{UserConfig, UserHandle},
     error::UserError,
     forward::{Forward, Protocol},
 };
@@ -60,9 +60,6 @@ const FIRST_UDP: usize = 1 << 18;
 /// The first of mio's tokens of services.
 const FIRST_SERVICE: usize = 1 << 20;
 
-/// Connections at a time if nothing else is said.
-const DEFAULT_MAX_CONNECTIONS: usize = 4096;
-
 /// The most that may be said: there are tokens for no more.
 const MOST_CONNECTIONS: usize = FIRST_UDP - FIRST_TCP;
 
@@ -71,52 +68,6 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Clients that are let in at a time, so that the guest's frames are not kept waiting.
 const MAX_ACCEPTED: usize = 64;
-
-/// What a user network is to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UserConfig {
-    /// Ports of the host that lead to the guest.
-    pub forwards: Vec<Forward>,
-    /// Whether the guest may reach services of this host: by the gateway's address, which stands for the host's
-    /// loopback, and by the host's own addresses.
-    pub host: bool,
-    /// Connections of TCP at a time; more are refused. At most 196,608.
-    pub max_connections: usize,
-}
-
-impl Default for UserConfig {
-    fn default() -> Self {
-        Self { forwards: Vec::new(), host: false, max_connections: DEFAULT_MAX_CONNECTIONS }
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    forwards: Vec<Forward>,
-    tcp: AtomicUsize,
-    udp: AtomicUsize,
-}
-
-/// What others may know of a user network that a card has.
-#[derive(Debug, Clone)]
-pub struct UserHandle(Arc<Shared>);
-
-impl UserHandle {
-    /// The forwarded ports, with the host's ports that were really bound.
-    pub fn forwards(&self) -> &[Forward] {
-        &self.0.forwards
-    }
-
-    /// Connections of TCP that there are.
-    pub fn tcp_connections(&self) -> usize {
-        self.0.tcp.load(Relaxed)
-    }
-
-    /// Exchanges over UDP that there are: an address and port of the guest with another.
-    pub fn udp_exchanges(&self) -> usize {
-        self.0.udp.load(Relaxed)
-    }
-}
 
 /// A network in this process, with the guest and a gateway to the world.
 pub struct UserNetwork {
@@ -326,104 +277,6 @@ fn services(host: bool) -> ServicesConfig {
 fn guest_address(services: &Services) -> IpAddr {
     let ipv4 = services.guest_ipv4().map(IpAddr::from);
     ipv4.or(services.guest_ipv6().map(IpAddr::from)).unwrap_or(GUEST_V4.into())
-}
-
-impl NetBackend for UserNetwork {
-    fn takes(&self) -> Offloads {
-        Offloads::all()
-    }
-
-    fn gives(&self) -> Offloads {
-        Offloads::all()
-    }
-
-    fn start(&mut self, accepted: Offloads, registry: &mio::Registry) -> io::Result<()> {
-        self.link.now = Instant::now();
-        self.link.accepted = accepted;
-        self.link.registry = Some(registry.try_clone()?);
-        for (number, bound) in self.forwards.iter_mut().enumerate() {
-            bound.register(registry, Token(number))?;
-        }
-        self.services.start(registry)
-    }
-
-    fn stop(&mut self, registry: &mio::Registry) {
-        self.services.stop(registry);
-        self.tcp.stop(&self.link);
-        self.udp.stop(&self.link);
-        for bound in &mut self.forwards {
-            bound.deregister(registry);
-        }
-        self.link.stop();
-        self.next.len = 0;
-        self.retry = None;
-        self.count();
-    }
-
-    fn wake(&mut self, events: &mio::Events) {
-        self.link.now = Instant::now();
-        for event in events {
-            match event.token() {
-                Token(number) if number < FIRST_TCP => self.accept(number),
-                Token(number) if number < FIRST_UDP => {
-                    self.tcp.event(&mut self.link, number - FIRST_TCP, event);
-                }
-                Token(number) if number < FIRST_SERVICE => self.udp.event(number - FIRST_UDP),
-                token => self.services.wake(token),
-            }
-        }
-        if self.services.deadline().is_some_and(|deadline| deadline <= self.link.now) {
-            self.services.tick(self.link.now);
-        }
-        if self.retry.take_if(|retry| *retry <= self.link.now).is_some() {
-            self.accept_all();
-        }
-        self.tcp.wake(&mut self.link);
-        self.udp.wake(&self.link);
-        self.count();
-    }
-
-    fn send(&mut self, header: FrameHeader, frame: GuestBuffer<'_>) -> io::Result<bool> {
-        // A longer frame is none.
-        if let Ok(len) = usize::try_from(frame.len())
-            && len <= self.buffer.len()
-        {
-            self.link.now = Instant::now();
-            let len = frame.copy_to(&mut self.buffer[..len])?;
-            self.take(header, len);
-        }
-        Ok(true)
-    }
-
-    fn flush(&mut self) {
-        self.link.now = Instant::now();
-        self.tcp.flush(&mut self.link);
-        self.count();
-    }
-
-    fn next_len(&mut self) -> Option<usize> {
-        self.prepare();
-        (self.next.len > 0).then_some(self.next.len)
-    }
-
-    fn receive(&mut self, buffer: GuestBuffer<'_>) -> io::Result<Option<Received>> {
-        self.prepare();
-        if self.next.len == 0 {
-            return Ok(None);
-        }
-        let (header, len) = (self.next.header, self.next.len);
-        // Whether or not the guest's buffer is any good, the frame is gone.
-        let copied = buffer.copy_from(self.next.filled());
-        self.next.len = 0;
-        Ok((copied? == len).then_some(Received { header, len }))
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        [self.tcp.deadline(), self.udp.deadline(), self.services.deadline(), self.retry]
-            .into_iter()
-            .flatten()
-            .min()
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ impl<T> Slots<T> {
         self.free.last().copied().unwrap_or(self.places.len())
     }
 
-    pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
+    pub(crate) fn at(&mut self, slot: usize) -> Option<&mut T> {
         self.places.get_mut(slot)?.as_mut()
     }
 
@@ -59,7 +59,7 @@ mod tests {
         assert_eq!((slots.next(), slots.insert('a'), slots.insert('b')), (0, 0, 1));
         assert_eq!((slots.remove(0), slots.remove(0), slots.len()), (Some('a'), None, 1));
         assert_eq!((slots.next(), slots.insert('c'), slots.numbers()), (0, 0, vec![0, 1]));
-        assert_eq!(slots.get_mut(1), Some(&mut 'b'));
-        assert_eq!(slots.get_mut(2), None);
+        assert_eq!(slots.at(1), Some(&mut 'b'));
+        assert_eq!(slots.at(2), None);
     }
 }

@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use hv_core::net::FrameHeader;
 use smoltcp::socket::tcp::State;
 
 pub(crate) use self::segment::Segment;
@@ -96,7 +97,7 @@ impl Tcp {
         // A connection that only waits for late segments makes room for the next one.
         if let Some(slot) = known
             && segment.opens()
-            && self.flows.get_mut(slot).and_then(Flow::open).is_some_and(|(open, _)| open.is_over())
+            && self.flows.at(slot).and_then(Flow::open).is_some_and(|(open, _)| open.is_over())
         {
             self.remove(link, slot, false);
             self.connect(link, frame, packet, ends);
@@ -111,7 +112,7 @@ impl Tcp {
 
     /// A segment of a connection that is there.
     fn known(&mut self, link: &mut Link, slot: usize, frame: &mut [u8], packet: &Packet, segment: Segment) {
-        let Some(Flow { ends, stage, .. }) = self.flows.get_mut(slot) else { return };
+        let Some(Flow { ends, stage, .. }) = self.flows.at(slot) else { return };
         let Stage::Open(open) = stage else {
             // The SYN again; or the guest has lost interest.
             if segment.has(RST) {
@@ -145,7 +146,7 @@ impl Tcp {
             seal(link, ends, &mut self.reply, len, size);
             link.push(self.reply.header, self.reply.filled().to_vec());
         }
-        if write_now && let Some((open, stream)) = self.flows.get_mut(slot).and_then(Flow::open) {
+        if write_now && let Some((open, stream)) = self.flows.at(slot).and_then(Flow::open) {
             open.drain(stream);
         }
     }
@@ -153,7 +154,7 @@ impl Tcp {
     /// The guest has no more segments for now: the host gets what it sent.
     pub(crate) fn flush(&mut self, link: &mut Link) {
         for slot in std::mem::take(&mut self.touched) {
-            let Some((open, stream)) = self.flows.get_mut(slot).and_then(Flow::open) else { continue };
+            let Some((open, stream)) = self.flows.at(slot).and_then(Flow::open) else { continue };
             // Perhaps another flow's, which has the number now: this does no harm to it.
             open.is_touched = false;
             open.drain(stream);
@@ -195,7 +196,7 @@ impl Tcp {
         }
         if self.deadlines.len() > 4 * self.max_connections {
             let flows = &mut self.flows;
-            let counts = |slot, at| flows.get_mut(slot).is_some_and(|flow| flow.planned == Some(at));
+            let counts = |slot, at| flows.at(slot).is_some_and(|flow| flow.planned == Some(at));
             self.deadlines.keep(counts);
         }
     }
@@ -256,7 +257,6 @@ fn seal(link: &Link, ends: Ends, frame: &mut Frame, len: usize, size: u16) -> Op
     }
     frame.header = link.checksum(ends, packet::TCP, transport, &mut frame.bytes[..frame.len]);
     if segment.len > usize::from(size) && link.takes_large(guest) {
-        use hv_core::net::FrameHeader;
         frame.header.gso_type = if guest.is_ipv4() { FrameHeader::GSO_TCPV4 } else { FrameHeader::GSO_TCPV6 };
         frame.header.gso_size = size;
         frame.header.header_len = u16::try_from(transport + segment.header_len).unwrap_or(u16::MAX);

@@ -7,6 +7,8 @@ mod policy;
 mod tcp;
 mod udp;
 
+use hv_core::net::{NetBackend, Offloads};
+
 use super::*;
 
 /// A network whose guest may reach this host.

@@ -114,7 +114,7 @@ impl Udp {
                 Err(reason) => return icmp::report_udp(link, ends, reason),
             },
         };
-        let Some(exchange) = self.exchanges.get_mut(slot) else { return };
+        let Some(exchange) = self.exchanges.at(slot) else { return };
         exchange.used = link.now;
         // As any router, we drop what has no room.
         let sent = match &exchange.host {
@@ -204,7 +204,7 @@ impl Udp {
             return;
         }
         for slot in self.exchanges.numbers() {
-            if self.exchanges.get_mut(slot).is_some_and(|exchange| exchange.used + IDLE <= link.now) {
+            if self.exchanges.at(slot).is_some_and(|exchange| exchange.used + IDLE <= link.now) {
                 self.remove(link, slot);
             }
         }

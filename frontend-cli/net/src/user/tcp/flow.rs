@@ -68,6 +68,8 @@ pub(crate) struct Open {
     pub(crate) was_ended_by_host: bool,
     /// The host was told that the guest sends no more.
     pub(crate) was_ended_by_guest: bool,
+    /// The host's end was reset: the guest's is, too, once it has what was read before.
+    pub(crate) is_reset: bool,
     /// Bytes that were read and have not been sent to the guest yet, about: bytes sent again are counted again.
     pub(crate) unsent: usize,
     /// Since when the guest owes an answer.
@@ -98,6 +100,7 @@ impl Open {
             writable: true,
             was_ended_by_host: false,
             was_ended_by_guest: false,
+            is_reset: false,
             unsent: 0,
             waiting: None,
             is_queued: false,
@@ -139,7 +142,11 @@ impl Open {
                 Ok(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.readable = false,
                     io::ErrorKind::Interrupted => {}
-                    _ => self.abort(),
+                    _ => {
+                        self.readable = false;
+                        self.writable = false;
+                        self.is_reset = true;
+                    }
                 },
                 // smoltcp takes no more: the guest is gone.
                 Err(_) => self.readable = false,
@@ -161,7 +168,11 @@ impl Open {
                 Ok(Err(error)) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.writable = false,
                     io::ErrorKind::Interrupted => {}
-                    _ => self.abort(),
+                    // What it sent before may still be read.
+                    _ => {
+                        self.writable = false;
+                        self.is_reset = true;
+                    }
                 },
                 Err(_) => break,
             }
@@ -184,6 +195,13 @@ impl Open {
         self.writable = false;
     }
 
+    /// Hands the host's reset on, if it is time to.
+    pub(crate) fn hand_on_reset(&mut self) {
+        if self.is_reset && !self.readable && self.socket().send_queue() == 0 {
+            self.abort();
+        }
+    }
+
     /// How long the guest may leave us without an answer as things stand.
     pub(crate) fn patience(&mut self) -> Option<Duration> {
         match self.socket().state() {
@@ -191,6 +209,8 @@ impl Open {
             State::SynReceived | State::FinWait1 | State::Closing | State::LastAck => {
                 Some(HANDSHAKE_PATIENCE)
             }
+            // The RST goes when the guest has room for it.
+            State::Closed => None,
             _ => (self.socket().send_queue() > 0).then_some(DATA_PATIENCE),
         }
     }

@@ -100,7 +100,7 @@ impl Tcp {
 
     /// The host says something of the connection with number `slot`.
     pub(crate) fn event(&mut self, link: &mut Link, slot: usize, event: &Event) {
-        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let Some(flow) = self.flows.at(slot) else { return };
         let Stage::Open(open) = &mut flow.stage else {
             return self.has_connected(link, slot);
         };
@@ -109,10 +109,8 @@ impl Tcp {
         open.writable |= event.is_writable() || event.is_error();
         if open.was_ended_by_host {
             open.readable = false;
-        }
-        // A reset is not waited for until the guest has room.
-        if event.is_error() && !matches!(flow.stream.take_error(), Ok(None)) {
-            open.abort();
+            // Otherwise what comes before the error is read first.
+            open.is_reset |= event.is_error() && !matches!(flow.stream.take_error(), Ok(None));
         }
         open.drain(&flow.stream);
         self.settle(link, slot);
@@ -120,7 +118,7 @@ impl Tcp {
 
     /// The host has perhaps answered whether there is a connection.
     fn has_connected(&mut self, link: &mut Link, slot: usize) {
-        let Some(flow) = self.flows.get_mut(slot) else { return };
+        let Some(flow) = self.flows.at(slot) else { return };
         let ends = flow.ends;
         let error = match flow.stream.take_error() {
             Ok(None) => match flow.stream.peer_addr() {

@@ -18,7 +18,7 @@ impl Tcp {
     /// Puts the next frame for the guest into `frame`; false if there is none.
     pub(crate) fn output(&mut self, link: &mut Link, frame: &mut Frame) -> bool {
         while let Some(slot) = self.queue.pop_front() {
-            let Some(flow) = self.flows.get_mut(slot) else { continue };
+            let Some(flow) = self.flows.at(slot) else { continue };
             let ends = flow.ends;
             let Some((open, stream)) = flow.open() else { continue };
             open.is_queued = false;
@@ -45,13 +45,14 @@ impl Tcp {
 
     fn settle_after(&mut self, link: &mut Link, slot: usize, was_silent: bool) {
         let Self { stack, flows, queue, deadlines, .. } = self;
-        let Some(flow) = flows.get_mut(slot) else { return };
+        let Some(flow) = flows.at(slot) else { return };
         let open = match &mut flow.stage {
             Stage::Open(open) => open,
             Stage::Connecting { since, .. } => {
                 return deadlines.plan(slot, *since + CONNECT_PATIENCE, &mut flow.planned);
             }
         };
+        open.hand_on_reset();
         if let Some(was_ended) = open.end() {
             return self.remove(link, slot, !was_ended);
         }
@@ -84,7 +85,7 @@ impl Tcp {
     /// Looks at the connections whose time has come.
     pub(crate) fn wake(&mut self, link: &mut Link) {
         while let Some((slot, at)) = self.deadlines.due(link.now) {
-            let Some(flow) = self.flows.get_mut(slot).filter(|flow| flow.planned == Some(at)) else {
+            let Some(flow) = self.flows.at(slot).filter(|flow| flow.planned == Some(at)) else {
                 continue;
             };
             flow.planned = None;

@@ -43,6 +43,22 @@ fn a_client_reaches_a_service_of_the_guest() {
 }
 
 #[test]
+fn a_port_leads_to_the_guest_after_a_restart_of_its_driver() {
+    let (mut guest, address) = forwarded(Protocol::Tcp);
+    guest.stop();
+    // It waits until a driver is there.
+    let mut client = TcpStream::connect(address).unwrap();
+    guest.announce();
+    guest.start();
+    guest.announce();
+    let socket = guest.add_socket(4096);
+    guest.socket(socket).listen(IpListenEndpoint::from(80)).unwrap();
+    guest.until_state(socket, State::Established);
+    client.write_all(b"hello").unwrap();
+    assert_eq!(guest.receive_all(socket, 5), b"hello");
+}
+
+#[test]
 fn a_client_is_reset_where_the_guest_refuses_or_is_not_there() {
     let (mut guest, address) = forwarded(Protocol::Tcp);
     for is_there in [false, true] {

@@ -274,6 +274,10 @@ impl Guest {
         all
     }
 
+    pub(super) fn start(&mut self) {
+        self.network.start(self.accepted, self.poll.registry()).unwrap();
+    }
+
     pub(super) fn stop(&mut self) {
         self.network.stop(self.poll.registry());
     }

@@ -159,6 +159,48 @@ fn a_reset_of_the_host_reaches_the_guest() {
 }
 
 #[test]
+fn what_the_host_sent_before_its_reset_arrives() {
+    let mut guest = Guest::new(open_config());
+    let (port, service) = serve(|mut stream| {
+        stream.peek(&mut [0; 1]).unwrap();
+        stream.write_all(&bytes(20_000)).unwrap();
+        // What was not read makes the end a reset.
+    });
+    let socket = guest.connect(GATEWAY_V4, port);
+    guest.until_open(socket);
+    guest.send_all(socket, b"a request that is too long");
+    let received = guest.receive_all(socket, 20_000);
+    assert!(received == bytes(20_000), "{} bytes", received.len());
+    guest.until_state(socket, State::Closed);
+    service.join().unwrap();
+    guest.until(|guest| guest.network.handle().tcp_connections() == 0);
+}
+
+#[test]
+fn a_guest_that_never_answers_loses_its_connection() {
+    let mut guest = Guest::new(open_config());
+    let (port, service) = serve(|mut stream| {
+        stream.write_all(b"hello?").unwrap();
+        stream.read(&mut [0; 16]).unwrap_err().kind()
+    });
+    let socket = guest.connect(GATEWAY_V4, port);
+    guest.until_open(socket);
+    // The bytes leave, and the guest does not hear them.
+    while guest.receive().is_none() {
+        guest.turn_host();
+    }
+    let UserNetwork { tcp, link, .. } = &mut guest.network;
+    link.now += Duration::from_secs(299);
+    tcp.wake(link);
+    assert_eq!(tcp.len(), 1);
+    link.now += Duration::from_secs(2);
+    tcp.wake(link);
+    while guest.receive().is_some() {}
+    assert_eq!(guest.network.tcp.len(), 0);
+    assert_eq!(service.join().unwrap(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn a_reset_of_the_guest_reaches_the_host() {
     let mut guest = Guest::new(open_config());
     let (port, service) = serve(|mut stream| stream.read(&mut [0; 16]).unwrap_err().kind());

@@ -22,7 +22,7 @@ const MAX_PAYLOAD: usize = 65_507;
 impl Udp {
     /// The host may have datagrams on the exchange with number `slot`.
     pub(crate) fn event(&mut self, slot: usize) {
-        if let Some(exchange) = self.exchanges.get_mut(slot).filter(|exchange| !exchange.is_queued) {
+        if let Some(exchange) = self.exchanges.at(slot).filter(|exchange| !exchange.is_queued) {
             exchange.is_queued = true;
             self.queue.push_back(Source::Exchange(slot));
         }
@@ -74,7 +74,7 @@ impl Udp {
         slot: usize,
         frame: &mut Frame,
     ) -> Result<Option<(Ends, usize)>, io::ErrorKind> {
-        let exchange = self.exchanges.get_mut(slot);
+        let exchange = self.exchanges.at(slot);
         let Some(Exchange { ends, host: Host::Socket(socket), used, .. }) = exchange else {
             return Err(io::ErrorKind::WouldBlock);
         };
@@ -103,7 +103,7 @@ impl Udp {
             return Ok(None);
         }
         let Some(slot) = self.exchange_of(link, port.number, client, guest) else { return Ok(None) };
-        let Some(exchange) = self.exchanges.get_mut(slot) else { return Ok(None) };
+        let Some(exchange) = self.exchanges.at(slot) else { return Ok(None) };
         exchange.used = link.now;
         Ok(Some((exchange.ends, len)))
     }
@@ -117,7 +117,7 @@ impl Udp {
         guest: SocketAddr,
     ) -> Option<usize> {
         if let Some(slot) = self.by_client.get(&(forward, client)).copied() {
-            let known = self.exchanges.get_mut(slot).is_some_and(|exchange| exchange.ends.guest == guest);
+            let known = self.exchanges.at(slot).is_some_and(|exchange| exchange.ends.guest == guest);
             if known {
                 return Some(slot);
             }
@@ -137,13 +137,16 @@ impl Udp {
     /// Nothing more is to be read for now.
     fn is_dry(&mut self, link: &mut Link, source: Source, error: io::ErrorKind) {
         let Source::Exchange(slot) = source else { return };
-        let Some(exchange) = self.exchanges.get_mut(slot) else { return };
+        let Some(exchange) = self.exchanges.at(slot) else { return };
         exchange.is_queued = false;
-        if error == io::ErrorKind::ConnectionRefused {
-            icmp::report_udp(link, exchange.ends, Reason::Port);
-            // There may be datagrams behind the error.
-            self.event(slot);
-        }
+        let reason = match error {
+            io::ErrorKind::ConnectionRefused => Reason::Port,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Reason::Host,
+            _ => return,
+        };
+        icmp::report_udp(link, exchange.ends, reason);
+        // There may be datagrams behind the error.
+        self.event(slot);
     }
 }
 
