@@ -58,6 +58,8 @@ pub(crate) struct Open {
     /// The guest was last told of a window that is not scaled, and which smoltcp scales when it looks whether bytes
     /// are within: the ring's edge must be seen to.
     pub(crate) is_window_unscaled: bool,
+    /// The guest's window was shut, and it has not been told to be open by a segment without bytes.
+    pub(crate) is_shut: bool,
     /// The host may have bytes.
     pub(crate) readable: bool,
     /// The host sends no more, once what it has is read.
@@ -95,6 +97,7 @@ impl Open {
             segment: 0,
             edge: 0,
             is_window_unscaled: true,
+            is_shut: false,
             readable: true,
             is_ending: false,
             writable: true,

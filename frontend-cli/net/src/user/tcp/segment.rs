@@ -22,6 +22,8 @@ pub(crate) struct Segment {
     pub(crate) destination_port: u16,
     pub(crate) sequence: u32,
     pub(crate) flags: u8,
+    /// The window, not scaled.
+    pub(crate) window: u16,
     /// Bytes of the header with its options.
     pub(crate) header_len: usize,
     /// Bytes of payload.
@@ -38,6 +40,7 @@ impl Segment {
             destination_port: u16::from_be_bytes([header[2], header[3]]),
             sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
             flags: header[13],
+            window: u16::from_be_bytes([header[14], header[15]]),
             header_len,
             len: if header_len < HEADER { return None } else { transport.len().checked_sub(header_len)? },
         })
@@ -45,6 +48,11 @@ impl Segment {
 
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether it tells what arrived and how much more may come, and nothing else.
+    pub(crate) fn acknowledges_only(&self) -> bool {
+        self.flags & (SYN | ACK | RST | FIN) == ACK && self.len == 0
     }
 
     /// Whether it begins a connection.

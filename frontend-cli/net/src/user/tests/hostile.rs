@@ -1,7 +1,7 @@
 //! A guest that keeps to no rule of TCP.
 
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     net::TcpListener,
     thread,
 };
@@ -82,6 +82,44 @@ fn more_than_the_window_is_cut_off() {
     let (read, then) = reader.join().unwrap();
     assert!(read == sent[..RING]);
     assert_eq!(then, io::ErrorKind::WouldBlock);
+}
+
+/// Linux does this when it is short of memory: it takes back a window that it gave.
+#[test]
+fn what_a_shut_window_threw_away_is_sent_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut guest = Guest::new(open_config());
+    let acknowledged = open(&mut guest, port);
+    guest.send_packet(&segment(port, 1000, acknowledged, ACK, &[]));
+    let (mut stream, _) = listener.accept().unwrap();
+    let sent = bytes(8000);
+    stream.write_all(&sent).unwrap();
+    let data = |guest: &mut Guest| loop {
+        guest.network.flush();
+        match guest.receive() {
+            Some(frame) if frame.len() > ETHERNET + IPV4 + 20 => {
+                break frame[ETHERNET + IPV4 + 20..].to_vec();
+            }
+            Some(_) => {}
+            None => guest.turn_host(),
+        }
+    };
+    let mut arrived = Vec::new();
+    while arrived.len() < sent.len() {
+        arrived.extend(data(&mut guest));
+    }
+    assert!(arrived == sent);
+    // It kept the first thousand bytes, and shuts the window; then it has room for two thousand.
+    let kept = acknowledged.wrapping_add(1000);
+    let mut shut = segment(port, 1000, kept, ACK, &[]);
+    shut[IPV4 + 14..IPV4 + 16].copy_from_slice(&[0, 0]);
+    guest.send_packet(&shut);
+    let mut opened = segment(port, 1000, kept, ACK, &[]);
+    opened[IPV4 + 14..IPV4 + 16].copy_from_slice(&16_u16.to_be_bytes());
+    guest.send_packet(&opened);
+    let again = data(&mut guest);
+    assert!(!again.is_empty() && again == sent[1000..1000 + again.len()], "{} other bytes came", again.len());
 }
 
 #[test]
