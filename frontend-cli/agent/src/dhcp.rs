@@ -115,6 +115,24 @@ impl Client<'_> {
     }
 }
 
+/// What the UDP datagram to `port` in an IPv4 packet holds; nothing if the packet is something else. Checksums are not looked at: a
+/// packet that never was on a wire may have none.
+pub fn datagram(packet: &[u8], port: u16) -> Option<&[u8]> {
+    const UDP: u8 = 17;
+    let header = usize::from(packet.first()? & 15) * 4;
+    // More fragments, or not the first one.
+    let is_fragment = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x3fff != 0;
+    if packet.first()? >> 4 != 4 || header < 20 || is_fragment || *packet.get(9)? != UDP {
+        return None;
+    }
+    let udp = packet.get(header..)?;
+    let word = |at: usize| Some(u16::from_be_bytes([*udp.get(at)?, *udp.get(at + 1)?]));
+    if word(2)? != port {
+        return None;
+    }
+    udp.get(8..usize::from(word(4)?))
+}
+
 /// The kind of an answer, and what it gives; nothing if it is none, or none to this client.
 pub fn answer(message: &[u8], client: Client<'_>, transaction: [u8; 4]) -> Option<(Kind, Lease)> {
     let is_ours = message.first() == Some(&ANSWER)
@@ -250,6 +268,21 @@ mod tests {
         };
         assert_eq!([3600, 0, u32::MAX - 1].map(renewal), [Some(1800), Some(60), Some(2_147_483_647)]);
         assert_eq!(renewal(u32::MAX), None, "it is for ever");
+    }
+
+    #[test]
+    fn the_datagram_is_taken_out_of_its_packet() {
+        let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15];
+        packet.extend([0, 67, 0, 68, 0, 12, 0, 0]);
+        packet.extend(b"wordpadding");
+        assert_eq!(datagram(&packet, 68), Some(&b"word"[..]));
+        assert_eq!(datagram(&packet, 67), None);
+        for (at, byte) in [(0, 0x65), (0, 0x44), (0, 0x4f), (6, 0x20), (7, 1), (9, 6), (24, 0xff), (25, 7)] {
+            let mut other = packet.clone();
+            other[at] = byte;
+            assert_eq!(datagram(&other, 68), None, "byte {at}");
+        }
+        assert!((0..32).all(|len| datagram(&packet[..len], 68).is_none()));
     }
 
     #[test]

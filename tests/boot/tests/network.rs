@@ -62,7 +62,7 @@ const SHARING: &[(&str, Test)] = &[
     ("streams_and_datagrams_come_in", streams_and_datagrams_come_in),
     ("apt_fetches_packages", apt_fetches_packages),
     ("refusals_are_told_at_once", refusals_are_told_at_once),
-    ("two_hundred_connections_at_once", two_hundred_connections_at_once),
+    ("a_hundred_connections_at_once", a_hundred_connections_at_once),
 ];
 
 const OWN: &[(&str, Test)] = &[
@@ -188,15 +188,23 @@ fn names_are_found_though_a_name_server_stalls(scene: &Scene) -> Result<()> {
     let folder = scene.folder("named")?;
     let _web = scene.world.web(&folder, 8003)?;
     let address = format!("--address=/world.test/{FARTHER}");
-    let words =
-        ["-k", "-u", "root", "-h", "-R", "--port=53", "--pid-file=", "--listen-address=192.0.2.2", &address];
+    let words = [
+        "-d",
+        "-h",
+        "-R",
+        "--port=53",
+        "--pid-file=",
+        "--local=/test/",
+        "--listen-address=192.0.2.2",
+        &address,
+    ];
     let _names = scene.world.serve(scene.world.far("dnsmasq", &words))?;
     scene.world.far_listens(53)?;
     let said = scene.guest("curl -sS http://www.world.test:8003/hello")?.code(0)?;
     ensure!(said.text() == "hello from afar", "the guest got {:?}", said.text());
     let said = scene.guest("getent ahostsv4 host.hv.internal | head -n 1")?.code(0)?;
     ensure!(said.text().starts_with("10.0.2.2 "), "the host's name is {:?}", said.text());
-    let said = scene.guest("curl -sS http://no.such.name.world-test:8003/")?;
+    let said = scene.guest("curl -sS http://no.such.name.test:8003/")?;
     ensure!(said.status.code() == Some(6), "an unknown name made curl end with {}", said.status);
     Ok(())
 }
@@ -241,8 +249,9 @@ fn ssh_comes_in_by_a_published_port(scene: &Scene) -> Result<()> {
     said_of(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?.code(0)?;
     let public = fs::read_to_string(key.with_extension("pub"))?;
     let script = format!(
-        "umask 077; mkdir -p /root/.ssh /etc/dropbear; echo '{}' >/root/.ssh/authorized_keys;
-        dropbear -R -E -p 22 2>/dev/null",
+        "grep -qs bash /etc/shells || echo /bin/bash >>/etc/shells; umask 077; mkdir -p /root/.ssh /etc/dropbear;
+        echo '{}' >/root/.ssh/authorized_keys;
+        /usr/sbin/dropbear -R -E -p 22 2>/dev/null",
         public.trim()
     );
     scene.guest(&script)?.code(0)?;
@@ -328,17 +337,17 @@ fn refusals_are_told_at_once(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-fn two_hundred_connections_at_once(scene: &Scene) -> Result<()> {
+fn a_hundred_connections_at_once(scene: &Scene) -> Result<()> {
     let folder = scene.folder("many")?;
     World::file(&folder, "file", 100_000)?;
     let _web = scene.world.web(&folder, 8007)?;
     let script = format!(
-        "for i in $(seq 200); do curl -sS http://{FAR}:8007/file | wc -c & done | sort | uniq -c; wait"
+        "for i in $(seq 100); do curl -sS http://{FAR}:8007/file | wc -c & done | sort | uniq -c; wait"
     );
     let said = scene.guest(&script)?.code(0)?;
     let words: Vec<_> =
         said.stdout.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty()).collect();
-    ensure!(words == [&b"200"[..], b"100000"], "the guest got {:?}", said.text());
+    ensure!(words == [&b"100"[..], b"100000"], "the guest got {:?}", said.text());
     Ok(())
 }
 
@@ -394,6 +403,7 @@ fn what_is_captured_is_sound(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// passt takes the host's gateway for the host itself, so what the guest reaches is farther away.
 fn passt_carries_a_guest_and_may_die(scene: &Scene) -> Result<()> {
     let folder = scene.folder("passt")?;
     World::file(&folder, "file", 8 << 20)?;
@@ -407,7 +417,7 @@ fn passt_carries_a_guest_and_may_die(scene: &Scene) -> Result<()> {
     let options = ["--detach", "--rm", "--name", name, "--timeout", "10m", "--net", &net];
     scene.own_guest(&options, "exec sleep 100000")?.code(0)?;
     let inside = |script: &str| scene.say(&scene.home.exec_in(name, &[], &["bash", "-c", script]));
-    let said = inside(&format!("curl -sS http://{FAR}:8010/file | wc -c"))?.code(0)?;
+    let said = inside(&format!("curl -sS http://{FARTHER}:8010/file | wc -c"))?.code(0)?;
     ensure!(said.text() == (8 << 20).to_string(), "the guest got {} bytes", said.text());
     // In the middle of a stream.
     let mut stream = scene.world.on_host(&scene.home.exec_in(
@@ -422,7 +432,7 @@ fn passt_carries_a_guest_and_may_die(scene: &Scene) -> Result<()> {
             "20",
             "-o",
             "/dev/null",
-            &format!("http://{FAR}:8010/file"),
+            &format!("http://{FARTHER}:8010/file"),
         ],
     ));
     let mut stream = stream.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
@@ -465,9 +475,7 @@ fn a_tap_carries_a_guest(scene: &Scene) -> Result<()> {
         "ip tuntap add tap0 mode tap vnet_hdr && ip address add 10.99.0.1/24 dev tap0 && ip link set tap0 up";
     said(&mut scene.world.near("sh", &["-c", script]), b"")?.code(0)?;
     let words = [
-        "-k",
-        "-u",
-        "root",
+        "-d",
         "-h",
         "-R",
         "--port=0",

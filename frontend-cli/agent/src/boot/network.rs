@@ -36,8 +36,8 @@ pub(super) fn set_up(config: &BootConfig) {
     told("/etc cannot be made", fs::create_dir_all("/etc"));
     told("/etc/hostname cannot be written", fs::write("/etc/hostname", format!("{host_name}\n")));
     told("/etc/hosts cannot be written", hosts(host_name));
-    if !name_servers.is_empty() && is_empty("/etc/resolv.conf") {
-        // A link to what a service would write is worth nothing without the service.
+    if !name_servers.is_empty() && !leads_to_text("/etc/resolv.conf") {
+        // What the image brought is of the network where it was made.
         let _ = fs::remove_file("/etc/resolv.conf");
         told("/etc/resolv.conf cannot be written", fs::write("/etc/resolv.conf", resolv_conf(&name_servers)));
     }
@@ -153,6 +153,8 @@ fn hosts(host_name: &str) -> io::Result<()> {
     fs::write("/etc/hosts", format!("{text}127.0.1.1\t{host_name}\n"))
 }
 
-fn is_empty(path: &str) -> bool {
-    file::text(path).map_or(true, |text| text.trim().is_empty())
+/// Whether `path` is a link to a file that says something: a service of the image writes that.
+fn leads_to_text(path: &str) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
+        && file::text(path).is_ok_and(|text| !text.trim().is_empty())
 }

@@ -4,13 +4,17 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read},
     net::{Ipv4Addr, UdpSocket},
+    num::NonZeroU32,
+    os::fd::OwnedFd,
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with, sockopt};
+
 use super::netlink::Netlink;
 use crate::{
-    dhcp::{Client, Kind, LONGEST, Lease, answer},
+    dhcp::{Client, Kind, LONGEST, Lease, answer, datagram},
     log::log,
 };
 
@@ -18,8 +22,11 @@ use crate::{
 const CLIENT: u16 = 68;
 const SERVER: u16 = 67;
 
-/// So long is asked before the guest starts without.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// `ETH_P_IP`, in the order of the network.
+const IPV4_PACKETS: Protocol = Protocol::from_raw(NonZeroU32::new(0x0800_u16.to_be() as u32).unwrap());
+
+/// So long is asked before the guest starts without. dnsmasq looks three seconds whether an address is free before it offers it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// A first question that has no answer by then is repeated, and later ones after twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
@@ -65,6 +72,9 @@ struct Asking<'a> {
     netlink: &'a Netlink,
     index: u32,
     socket: UdpSocket,
+    /// Hears all IPv4 packets: some servers answer to the address that the guest does not have yet, though they are asked not to
+    /// (RFC 2131, 4.1), and Linux gives such datagrams to no UDP socket.
+    packets: OwnedFd,
     client: Client<'a>,
     transaction: [u8; 4],
     until: Instant,
@@ -74,10 +84,12 @@ impl<'a> Asking<'a> {
     fn begin(netlink: &'a Netlink, index: u32, client: Client<'a>) -> io::Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLIENT))?;
         socket.set_broadcast(true)?;
+        let packets =
+            socket_with(AddressFamily::PACKET, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(IPV4_PACKETS))?;
         let mut transaction = [0; 4];
         File::open("/dev/urandom")?.read_exact(&mut transaction)?;
         netlink.route_broadcasts(index, true)?;
-        Ok(Self { netlink, index, socket, client, transaction, until: Instant::now() + PATIENCE })
+        Ok(Self { netlink, index, socket, packets, client, transaction, until: Instant::now() + PATIENCE })
     }
 }
 
@@ -114,16 +126,15 @@ impl Asking<'_> {
     fn hear(&self, until: Instant) -> io::Result<Option<(Kind, Lease)>> {
         let mut buffer = [0; LONGEST];
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            self.socket.set_read_timeout(Some(left))?;
-            let length = match self.socket.recv(&mut buffer) {
+            sockopt::set_socket_timeout(&self.packets, sockopt::Timeout::Recv, Some(left))?;
+            let length = match rustix::io::read(&self.packets, &mut buffer).map_err(io::Error::from) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => break,
                 Err(error) => return Err(error),
             };
-            if let Some(answer) =
-                answer(buffer.get(..length).unwrap_or_default(), self.client, self.transaction)
-            {
+            let message = datagram(buffer.get(..length).unwrap_or_default(), CLIENT);
+            if let Some(answer) = message.and_then(|message| answer(message, self.client, self.transaction)) {
                 return Ok(Some(answer));
             }
         }
