@@ -31,6 +31,8 @@ pub struct World {
     near: Child,
     far: Child,
     folder: TempDir,
+    /// They are in a user namespace, too.
+    has_user: bool,
 }
 
 /// A program in a [`World`]. Killed when dropped.
@@ -40,9 +42,7 @@ pub struct Server(Child);
 impl World {
     /// Why there can be none on this machine.
     pub fn why_not() -> Option<String> {
-        let link = "PATH=$PATH:/usr/sbin:/sbin ip link add one type veth peer name other";
-        let possible = Command::new("unshare").args(["-U", "-r", "-n", "-m", "sh", "-c", link]).output();
-        if !possible.is_ok_and(|output| output.status.success()) {
+        if user_namespace().is_none() {
             return Some("this machine makes no network namespaces with a link for this user".to_owned());
         }
         ["curl", "dnsmasq", "iperf3", "passt", "tshark", "ssh"].into_iter().find_map(|tool| {
@@ -50,6 +50,11 @@ impl World {
             let missing = !found.is_ok_and(|output| output.status.success());
             missing.then(|| format!("there is no {tool}: run `ci/setup network`"))
         })
+    }
+
+    /// Whether programs in it can make user namespaces.
+    pub fn has_user_namespaces() -> bool {
+        user_namespace().is_some_and(|user| !user.is_empty())
     }
 
     /// Makes the namespaces, the link, addresses by IPv4 and IPv6, and default routes.
@@ -61,13 +66,15 @@ impl World {
         // They last as long as their input: until this process ends, however it ends.
         let hold = |command: &mut Command| command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
         let mut unshare = Command::new("unshare");
-        let near = hold(unshare.args(["-U", "-r", "-n", "-m", "cat"]))?;
+        let user = user_namespace().context("no network namespaces")?;
+        let near = hold(unshare.args(user).args(["-n", "-m", "cat"]))?;
         is_apart(near.id(), std::process::id())?;
         let mut unshare = Command::new("nsenter");
-        let far = hold(unshare.args(enter(near.id())).args(["unshare", "-n", "cat"]))?;
+        let has_user = !user.is_empty();
+        let far = hold(unshare.args(enter(near.id(), has_user)).args(["unshare", "-n", "cat"]))?;
         is_apart(far.id(), near.id())?;
         is_apart(far.id(), std::process::id())?;
-        let world = Self { near, far, folder };
+        let world = Self { near, far, folder, has_user };
         let script = format!(
             "ip link set lo up && ip link add eth0 type veth peer name eth0 netns {} &&
             ip address add {HOST}/24 dev eth0 && ip address add 2001:db8::1/64 dev eth0 nodad &&
@@ -92,12 +99,12 @@ impl World {
 
     /// `program` on the host.
     pub fn near(&self, program: &str, words: &[&str]) -> Command {
-        within(self.near.id(), program, words)
+        within(self.near.id(), self.has_user, program, words)
     }
 
     /// `program` in the rest of the world.
     pub fn far(&self, program: &str, words: &[&str]) -> Command {
-        within(self.far.id(), program, words)
+        within(self.far.id(), self.has_user, program, words)
     }
 
     /// `command`, on the host of this world.
@@ -254,14 +261,29 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
     Ok(())
 }
 
-fn enter(pid: u32) -> Vec<String> {
-    let pid = pid.to_string();
-    ["-t", &pid, "-U", "-n", "-m", "--preserve-credentials"].map(str::to_owned).to_vec()
+/// What makes `unshare` do without privilege: a user namespace, or nothing for root where that is forbidden, as it is after
+/// chroot(2).
+fn user_namespace() -> Option<&'static [&'static str]> {
+    let link = "PATH=$PATH:/usr/sbin:/sbin ip link add one type veth peer name other";
+    [&["-U", "-r"][..], &[]].into_iter().find(|user| {
+        let made = Command::new("unshare").args(*user).args(["-n", "-m", "sh", "-c", link]).output();
+        made.is_ok_and(|output| output.status.success())
+    })
 }
 
-fn within(pid: u32, program: &str, words: &[&str]) -> Command {
+fn enter(pid: u32, has_user: bool) -> Vec<String> {
+    let pid = pid.to_string();
+    // Its root, too, which is not that of its mount namespace after chroot(2).
+    let mut words = ["-t", &pid, "-n", "-m", "-r", "--preserve-credentials"].map(str::to_owned).to_vec();
+    if has_user {
+        words.push("-U".to_owned());
+    }
+    words
+}
+
+fn within(pid: u32, has_user: bool, program: &str, words: &[&str]) -> Command {
     let mut command = Command::new("nsenter");
-    command.args(enter(pid)).arg(program).args(words);
+    command.args(enter(pid, has_user)).arg(program).args(words);
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command

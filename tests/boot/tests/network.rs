@@ -31,7 +31,7 @@ const X86_64: Place = Place {
     architecture: "x86_64",
     old: "bookworm",
     new: "trixie-backports-cloud",
-    bulk: 1 << 30,
+    bulk: 256 << 20,
 };
 const ARM64: Place =
     Place { architecture: "aarch64", old: "arm64-bookworm", new: "arm64-trixie-backports-cloud", ..X86_64 };
@@ -83,10 +83,11 @@ fn main() -> ExitCode {
     for (name, place, scene) in [("native", NATIVE, &scenes[0]), ("emulated", EMULATED, &scenes[1])] {
         let reason = place.host.why_not().or_else(|| images().err().map(|error| error.to_string()));
         let reason = reason.or_else(World::why_not);
-        if let Some(reason) = &reason {
-            eprintln!("network tests, {name}, are skipped: {reason}");
-        }
         for &(test, run) in SHARING.iter().chain(OWN) {
+            let reason = reason.clone().or_else(|| why_not(test));
+            if let Some(reason) = &reason {
+                eprintln!("{name}::{test} is skipped: {reason}");
+            }
             let scene = Arc::clone(scene);
             let run = move || run(&*at_scene(&scene, place)?);
             let run = move || run().map_err(|error| Failed::from(format!("{error:#}")));
@@ -98,6 +99,20 @@ fn main() -> ExitCode {
         drop(scene.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
     code
+}
+
+/// Why one test cannot run on this machine, though others can.
+fn why_not(test: &str) -> Option<String> {
+    match test {
+        "passt_carries_a_guest_and_may_die" if !World::has_user_namespaces() => {
+            Some("passt isolates itself in a user namespace, which this machine forbids here".to_owned())
+        }
+        "a_tap_carries_a_guest" => {
+            let tun = File::options().read(true).write(true).open("/dev/net/tun");
+            tun.err().map(|error| format!("/dev/net/tun cannot be opened: {error}"))
+        }
+        _ => None,
+    }
 }
 
 /// The first test makes the scene.
@@ -465,10 +480,6 @@ fn gvproxy_carries_a_guest(scene: &Scene) -> Result<()> {
 }
 
 fn a_tap_carries_a_guest(scene: &Scene) -> Result<()> {
-    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
-        eprintln!("skipped: this user may not open /dev/net/tun");
-        return Ok(());
-    }
     let folder = scene.folder("tap")?;
     World::file(&folder, "file", 8 << 20)?;
     let script =
