@@ -1,6 +1,10 @@
 //! Unpacking an image's layers into the cache, against tar on the same file system.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use hv_boot_tests::Host;
@@ -12,29 +16,45 @@ use crate::{
 
 pub(crate) fn measure(runs: usize, arch: &str) -> Result<()> {
     let layer = first_layer(arch)?;
-    let (mut ours, mut tar) = (Figures::default(), Figures::default());
-    for _ in 0..runs {
-        let place = Place::empty(Host::Native)?;
-        let mut import = place.hv();
-        import.args(["image", "import"]).arg(images()?.join("layout"));
-        import.args([&format!("debian-{arch}"), "--arch", arch]);
-        ours.push(succeed(&mut import)?.as_secs_f64());
-        let root = place.path().join("root");
-        fs::create_dir(&root)?;
-        let mut command = Command::new("bash");
-        let script = r#"set -o pipefail; gzip -dc "$1" | tar -x --xattrs --numeric-owner -C "$2""#;
-        command.args(["-c", script, "tar"]).arg(&layer).arg(&root);
-        tar.push(succeed(&mut command)?.as_secs_f64());
-    }
-    println!("| unpack | `hv image import`, s (range) | `gzip -dc \\| tar -x`, s (range) | speed of tar's |");
+    let folder = tempfile::tempdir()?;
+    let plain = folder.path().join("root.tar");
+    let zstd = folder.path().join("root.tar.zst");
+    let script = r#"gzip -dc "$1" >"$2" && zstd -q -3 "$2" -o "$3""#;
+    succeed(Command::new("bash").args(["-c", script, "pack"]).arg(&layer).arg(&plain).arg(&zstd))?;
+    println!("| unpack | `hv image import`, s (range) | unpacked by `tar -x`, s (range) | speed of tar's |");
     println!("| --- | --- | --- | --- |");
-    let ((low, high), (tar_low, tar_high)) = (ours.range(), tar.range());
-    println!(
-        "| Debian, {arch} | {:.2} ({low:.2}–{high:.2}) | {:.2} ({tar_low:.2}–{tar_high:.2}) | {:.2} |",
-        ours.median(),
-        tar.median(),
-        tar.median() / ours.median()
-    );
+    let image = format!("debian-{arch}");
+    let whole = [images()?.join("layout").into_os_string(), image.into()];
+    let archive = |path: &Path| [path.as_os_str().to_owned(), "debian".into()];
+    for (form, import, file, unpack) in [
+        ("gzip, an OCI layout", whole, &layer, "gzip -dc"),
+        ("zstd -3, one archive", archive(&zstd), &zstd, "zstd -dcq"),
+        ("not packed, one archive", archive(&plain), &plain, "cat"),
+    ] {
+        let (mut ours, mut tar) = (Figures::default(), Figures::default());
+        for _ in 0..runs {
+            let place = Place::empty(Host::Native)?;
+            let mut command = place.hv();
+            ours.push(
+                succeed(command.args(["image", "import"]).args(&import).args(["--arch", arch]))?
+                    .as_secs_f64(),
+            );
+            let root = place.path().join("root");
+            fs::create_dir(&root)?;
+            let script =
+                format!(r#"set -o pipefail; {unpack} "$1" | tar -x --xattrs --numeric-owner -C "$2""#);
+            let mut command = Command::new("bash");
+            command.args(["-c", &script, "tar"]).arg(file).arg(&root);
+            tar.push(succeed(&mut command)?.as_secs_f64());
+        }
+        let ((low, high), (tar_low, tar_high)) = (ours.range(), tar.range());
+        println!(
+            "| Debian, {arch}: {form} | {:.2} ({low:.2}–{high:.2}) | {:.2} ({tar_low:.2}–{tar_high:.2}) | {:.2} |",
+            ours.median(),
+            tar.median(),
+            tar.median() / ours.median()
+        );
+    }
     Ok(())
 }
 
