@@ -47,7 +47,7 @@ pub(crate) fn watch(mut on_signal: impl FnMut(Signal) + Send + 'static) -> io::R
 }
 
 /// The signals that whoever started `hv` wants ignored, as `nohup` does with SIGHUP: bit n - 1 for signal n.
-fn ignored() -> u64 {
+pub(crate) fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
