@@ -121,7 +121,7 @@ fn every_way_out_puts_the_terminal_back() {
     for (signal, code) in
         [(Signal::TERM, Some(7)), (Signal::INT, Some(7)), (Signal::HUP, Some(7)), (Signal::QUIT, None)]
     {
-        if crate::signals::ignored() >> (signal.as_raw() - 1) & 1 == 1 {
+        if signals::ignored() >> (signal.as_raw() - 1) & 1 == 1 {
             println!("{signal:?} is not tried: whoever started the tests wants it ignored");
             continue;
         }
