@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, UdpSocket},
     process::{Command, Output, Stdio},
 };
@@ -125,12 +125,12 @@ fn a_card_gets_what_a_dhcp_server_gives() {
     };
     wait_for("in its namespace");
     shown(&format!("link set far netns {}", server.id()));
-    drop(server.stdin.take());
+    let mut go_on = server.stdin.take().unwrap();
+    go_on.write_all(b"\n").unwrap();
     wait_for("listening");
     let asks = Network { mac: MAC, dhcp: true, router_advertisements: true, ..Network::default() };
     let netlink = Netlink::open().unwrap();
     let name_servers = interfaces(&netlink, &[asks], "web");
-    assert!(server.wait().unwrap().success());
     assert_eq!(name_servers, [IpAddr::from([192, 0, 2, 53])]);
     let addresses = shown("-o addr show eth7");
     assert!(addresses.contains("inet 192.0.2.77/26 brd 192.0.2.127"), "{addresses}");
@@ -138,6 +138,9 @@ fn a_card_gets_what_a_dhcp_server_gives() {
     assert!(routes.contains("default via 192.0.2.66 dev eth7"), "{routes}");
     assert!(!routes.contains("255.255.255.255"), "it was for asking only: {routes}");
     assert!(shown("link show eth7").contains("mtu 1400"));
+    // Its namespace takes the link along when it ends.
+    drop(go_on);
+    assert!(server.wait().unwrap().success());
 }
 
 /// Gives one lease, after a question that it does not hear.
@@ -171,6 +174,7 @@ fn serve_leases() {
         message[240..240 + options.len()].copy_from_slice(&options);
         socket.send_to(&message[..300], (Ipv4Addr::BROADCAST, 68)).unwrap();
     }
+    io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 #[test]
