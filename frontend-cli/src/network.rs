@@ -29,6 +29,7 @@ use hv_net::{
     switch::Switch,
     tap,
     user::{Forward, Protocol, UserConfig, UserHandle, UserNetwork, addresses},
+    vmnet,
 };
 
 use self::record::SegmentRecord;
@@ -101,6 +102,7 @@ pub(crate) fn open(
         }
         Cable::Tap(name) => tap::open(name, net.queues.map_or(1, std::num::NonZero::get))?,
         Cable::Socket(path) => vec![socket::connect(path)?],
+        Cable::Vmnet(mode) => vec![vmnet::open(*mode)?],
     };
     // Who is at the other end is not known, and gives addresses if somebody does.
     set_up.dhcp = user.is_none();

@@ -168,6 +168,24 @@ pub enum NetError {
         /// The host's.
         reason: io::Error,
     },
+    /// vmnet is macOS's.
+    #[error("vmnet: there is vmnet on macOS only; use --net user, --net tap=NAME or --net socket=PATH")]
+    VmnetElsewhere,
+    /// macOS gives vmnet to others only.
+    #[error(
+        "vmnet: macOS gives it to root and to programs with Apple's entitlement com.apple.vm.networking only; run hv by sudo, or use --net socket=PATH with vmnet-helper"
+    )]
+    VmnetNotAuthorized,
+    /// vmnet says no for another reason.
+    #[error(
+        "vmnet cannot be started: {reason} (status {status}); end other programs that share this Mac's network, or use --net user"
+    )]
+    Vmnet {
+        /// In words.
+        reason: &'static str,
+        /// The `vmnet_return_t`.
+        status: u32,
+    },
 }
 
 /// Bytes of a Unix socket's path: `sun_path` less the zero that ends it.

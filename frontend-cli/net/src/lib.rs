@@ -15,5 +15,6 @@ pub mod tap;
 #[cfg(test)]
 mod testing;
 pub mod user;
+pub mod vmnet;
 
 pub use error::NetError;

@@ -15,6 +15,8 @@ pub(crate) mod tokens {
     pub(crate) const TAP: Token = Token(usize::MAX - 100);
     pub(crate) const SOCKET: Token = Token(usize::MAX - 101);
     pub(crate) const SEGMENT: Token = Token(usize::MAX - 102);
+    #[cfg(any(target_os = "macos", test))]
+    pub(crate) const VMNET: Token = Token(usize::MAX - 103);
 }
 
 /// How one descriptor is registered. Being told of room at each frame that the other side takes would wake the

@@ -8,14 +8,15 @@ use std::{
 };
 
 use clap::Args;
+use hv_net::vmnet::Mode;
 
 use super::value;
 use crate::guests;
 
 /// The least MTU of a link for IPv6 (RFC 8200, 5).
 const LEAST_MTU: u16 = 1280;
-/// The MTU of the network in this process.
-const USER_MTU: u16 = 1500;
+/// The MTU of the network in this process and of vmnet.
+const PLAIN_MTU: u16 = 1500;
 /// The most bytes of a name of an interface of Linux (`IFNAMSIZ`, less the NUL).
 const INTERFACE_LIMIT: usize = 15;
 /// A card has two virtqueues for each, and one more: a device has no more than 32.
@@ -25,10 +26,10 @@ const QUEUES_LIMIT: u16 = 15;
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArguments {
     /// The guest's network: user is one in this process, where host lets the guest reach services of this host and segment
-    /// leads to other guests as well; none, a tap of Linux, or the socket of a program such as passt [default: user].
-    /// Options: host, segment=NAME, mac=ADDR, mtu=N, queues=N (of a tap), bw=SIZE and burst=SIZE (the most bytes in a second and
+    /// leads to other guests as well; none, a tap of Linux, vmnet of macOS, or the socket of a program such as passt [default: user].
+    /// Options: host, segment=NAME, mode=shared|host (of vmnet), mac=ADDR, mtu=N, queues=N (of a tap), bw=SIZE and burst=SIZE (the most bytes in a second and
     /// at once), capture=FILE (pcapng)
-    #[arg(long, value_name = "user|none|tap=NAME|socket=PATH[,OPTION]...", value_parser = net)]
+    #[arg(long, value_name = "user|none|tap=NAME|socket=PATH|vmnet[,OPTION]...", value_parser = net)]
     pub(crate) net: Option<Net>,
     /// Lead a port of this host to one of the guest, with --net user; repeat for more. ADDR is 127.0.0.1 if not given, an
     /// IPv6 address stands in brackets, and HOST is 0 for any free port
@@ -92,6 +93,8 @@ pub(crate) enum Cable {
     Tap(String),
     /// To the program that listens on this socket.
     Socket(PathBuf),
+    /// To vmnet of macOS.
+    Vmnet(Mode),
 }
 
 impl Default for Cable {
@@ -108,6 +111,7 @@ impl fmt::Display for Cable {
             Self::User { .. } => write!(f, "user"),
             Self::Tap(name) => write!(f, "tap={name}"),
             Self::Socket(path) => write!(f, "socket={}", path.display()),
+            Self::Vmnet(_) => write!(f, "vmnet"),
         }
     }
 }
@@ -154,7 +158,7 @@ impl fmt::Display for Publish {
     }
 }
 
-/// `user[,host][,segment=NAME]`, `none`, `tap=NAME` or `socket=PATH`, then what the card is like.
+/// `user[,host][,segment=NAME]`, `none`, `tap=NAME`, `socket=PATH` or `vmnet[,mode=shared|host]`, then what the card is like.
 fn net(text: &str) -> Result<Net, String> {
     let mut words = text.split(',');
     let mut net = Net { cable: cable(words.next().unwrap_or_default())?, ..Net::default() };
@@ -167,6 +171,7 @@ fn net(text: &str) -> Result<Net, String> {
         match word.split_once('=') {
             None if word == "host" => *user(&mut net.cable, word)?.0 = true,
             Some(("segment", name)) => *user(&mut net.cable, word)?.1 = Some(segment(name)?),
+            Some(("mode", name)) => *vmnet(&mut net.cable, word)? = mode(name)?,
             Some(("mac", address)) => net.mac = Some(mac(address)?),
             Some(("mtu", number)) => net.mtu = Some(mtu(number, &net.cable)?),
             Some(("queues", number)) => net.queues = Some(queues(number, &net.cable)?),
@@ -175,7 +180,7 @@ fn net(text: &str) -> Result<Net, String> {
             Some(("capture", path)) if !path.is_empty() => net.capture = Some(PathBuf::from(path)),
             _ => {
                 return Err(format!(
-                    "`{word}` is not host, segment=NAME, mac=ADDR, mtu=N, queues=N, bw=SIZE, burst=SIZE or capture=FILE"
+                    "`{word}` is not host, segment=NAME, mode=shared|host, mac=ADDR, mtu=N, queues=N, bw=SIZE, burst=SIZE or capture=FILE"
                 ));
             }
         }
@@ -190,9 +195,10 @@ fn cable(word: &str) -> Result<Cable, String> {
     match word.split_once('=') {
         None if word == "user" => Ok(Cable::default()),
         None if word == "none" => Ok(Cable::None),
+        None if word == "vmnet" => Ok(Cable::Vmnet(Mode::default())),
         Some(("tap", name)) => tap(name),
         Some(("socket", path)) if !path.is_empty() => Ok(Cable::Socket(PathBuf::from(path))),
-        _ => Err(format!("`{word}` is no network: write user, none, tap=NAME or socket=PATH first")),
+        _ => Err(format!("`{word}` is no network: write user, none, tap=NAME, socket=PATH or vmnet first")),
     }
 }
 
@@ -215,6 +221,22 @@ fn user<'c>(cable: &'c mut Cable, word: &str) -> Result<(&'c mut bool, &'c mut O
     match cable {
         Cable::User { host, segment } => Ok((host, segment)),
         _ => Err(format!("`{word}` is for the network user: write user,{word}")),
+    }
+}
+
+/// What only vmnet has.
+fn vmnet<'c>(cable: &'c mut Cable, word: &str) -> Result<&'c mut Mode, String> {
+    match cable {
+        Cable::Vmnet(mode) => Ok(mode),
+        _ => Err(format!("`{word}` is for the network vmnet: write vmnet,{word}")),
+    }
+}
+
+fn mode(name: &str) -> Result<Mode, String> {
+    match name {
+        "shared" => Ok(Mode::Shared),
+        "host" => Ok(Mode::Host),
+        _ => Err(format!("mode `{name}`: write shared or host")),
     }
 }
 
@@ -246,7 +268,7 @@ fn mac(text: &str) -> Result<Mac, String> {
 }
 
 fn mtu(number: &str, cable: &Cable) -> Result<u16, String> {
-    let most = if matches!(cable, Cable::User { .. }) { USER_MTU } else { u16::MAX };
+    let most = if matches!(cable, Cable::User { .. } | Cable::Vmnet(_)) { PLAIN_MTU } else { u16::MAX };
     let mtu = number.parse().ok().filter(|mtu| (LEAST_MTU..=most).contains(mtu));
     mtu.ok_or_else(|| format!("mtu `{number}`: write a number of bytes from {LEAST_MTU} to {most}"))
 }

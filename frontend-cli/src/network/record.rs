@@ -52,6 +52,7 @@ pub(super) fn describe(net: &Net, set_up: &Network, segment: Option<SegmentRecor
         Cable::User { host, .. } => ("user", None, *host),
         Cable::Tap(name) => ("tap", Some(name.clone()), false),
         Cable::Socket(path) => ("socket", Some(path.display().to_string()), false),
+        Cable::Vmnet(_) => ("vmnet", None, false),
     };
     NetworkRecord {
         kind: kind.to_owned(),

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     ("ports_that_cannot_be_had_are_refused", ports),
     ("a_tap_that_is_not_there_is_refused", taps),
     ("a_socket_that_nobody_listens_on_is_refused", sockets),
+    ("vmnet_is_refused_where_it_is_not_given", vmnet),
     ("a_manifest_says_what_the_network_is", manifest),
     ("a_capture_that_cannot_be_written_is_refused", || with_kvm(captures)),
     ("the_network_of_a_guest_is_told", || with_kvm(told)),
@@ -95,6 +96,15 @@ fn sockets() -> Outcome {
     }
     let long = path(&"x".repeat(200));
     refused(&["--net", &format!("socket={long}")], &[&long]);
+    Outcome::Passed
+}
+
+fn vmnet() -> Outcome {
+    if cfg!(target_os = "macos") {
+        return Outcome::Skipped("whether macOS gives vmnet depends on who runs this".to_owned());
+    }
+    refused(&["--net", "vmnet"], &["macOS only", "--net user"]);
+    refused(&["--net", "vmnet,mode=host,capture=frames"], &["macOS only", "--net user"]);
     Outcome::Passed
 }
 

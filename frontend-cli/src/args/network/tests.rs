@@ -24,7 +24,9 @@ fn networks() {
     assert_eq!(cable_of("none"), Cable::None);
     assert_eq!(cable_of("tap=tap0"), Cable::Tap("tap0".to_owned()));
     assert_eq!(cable_of("socket=/run/a=b.sock"), Cable::Socket("/run/a=b.sock".into()));
-    for text in ["none", "user", "tap=tap0", "socket=/a"] {
+    assert_eq!(cable_of("vmnet,mode=shared"), cable_of("vmnet"));
+    assert_eq!(cable_of("vmnet,mode=host"), Cable::Vmnet(Mode::Host));
+    for text in ["none", "user", "tap=tap0", "socket=/a", "vmnet"] {
         assert_eq!(cable_of(text).to_string(), text);
     }
     let full = net("tap=t,mac=52-54-00-AB-cd-ef,mtu=9000,queues=4,bw=50M,burst=5M,capture=a.pcapng").unwrap();
@@ -40,7 +42,7 @@ fn networks_that_are_none() {
     refused(
         net,
         &[
-            ("", "user, none, tap=NAME or socket=PATH"),
+            ("", "user, none, tap=NAME, socket=PATH or vmnet"),
             ("bridge", "`bridge`"),
             ("tap", "tap=NAME"),
             ("tap=", "1 to 15"),
@@ -58,6 +60,12 @@ fn networks_that_are_none() {
             ("user,mtu=1279", "1280 to 1500"),
             ("user,mtu=1501", "1280 to 1500"),
             ("tap=t,mtu=70000", "65535"),
+            ("vmnet,mtu=9000", "1280 to 1500"),
+            ("vmnet=shared", "vmnet first"),
+            ("vmnet,mode=bridged", "shared or host"),
+            ("vmnet,host", "user,host"),
+            ("user,mode=host", "vmnet,mode=host"),
+            ("vmnet,queues=2", "only a tap"),
             ("user,queues=2", "only a tap"),
             ("tap=t,queues=0", "1 to 15"),
             ("tap=t,queues=16", "1 to 15"),
