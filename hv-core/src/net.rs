@@ -99,11 +99,15 @@ pub struct Received {
 ///
 /// Frames begin with the Ethernet header; the [`FrameHeader`] is apart. Nothing blocks.
 pub trait NetBackend: Send {
-    /// What the guest may leave to it in the frames that it sends.
-    fn takes(&self) -> Offloads;
+    /// What the guest may leave to it in the frames that it sends; nothing unless it says so.
+    fn takes(&self) -> Offloads {
+        Offloads::empty()
+    }
 
-    /// What it would leave to the guest in the frames that it gives.
-    fn gives(&self) -> Offloads;
+    /// What it would leave to the guest in the frames that it gives; nothing unless it says so.
+    fn gives(&self) -> Offloads {
+        Offloads::empty()
+    }
 
     /// A driver is ready and uses this pair, and of [`gives`](Self::gives) it wants `accepted`. What the backend registers with
     /// `registry`, under tokens of its own, wakes the worker; mio's events are edges. Each start has a registry of its own,

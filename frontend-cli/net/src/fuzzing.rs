@@ -5,16 +5,19 @@ use std::{
     time::Instant,
 };
 
-use crate::user::services::{Services, ServicesConfig, Verdict, message, resolver};
+use crate::user::{
+    addresses,
+    services::{Services, ServicesConfig, Verdict, message, resolver},
+};
 
 /// The user network's own services, without sockets.
 pub struct Frames(Services);
 
 impl Frames {
     /// The Ethernet address of the gateway.
-    pub const GATEWAY: [u8; 6] = [0x52, 0x55, 0x0a, 0, 2, 2];
+    pub const GATEWAY: [u8; 6] = addresses::GATEWAY_MAC;
     /// The longest IP packet for the guest.
-    pub const MTU: u16 = 1500;
+    pub const MTU: u16 = addresses::MTU;
 
     /// Services with the network's usual addresses.
     #[must_use]
@@ -84,22 +87,11 @@ pub fn dns_answers(query: &[u8]) -> Option<[Vec<u8>; 2]> {
 
 /// The addresses of the user network; no name server, no pings to others.
 pub(crate) fn config() -> ServicesConfig {
-    let gateway_ipv4 = Ipv4Addr::new(10, 0, 2, 2);
-    let gateway_ipv6 = Ipv6Addr::new(0xfd00, 0x6876, 0, 0, 0, 0, 0, 2);
     ServicesConfig {
-        gateway_mac: Frames::GATEWAY,
-        gateway_ipv4,
-        dns_ipv4: Ipv4Addr::new(10, 0, 2, 3),
-        guest_ipv4: Ipv4Addr::new(10, 0, 2, 15),
-        ipv4_prefix_len: 24,
-        gateway_ipv6,
-        gateway_link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2),
-        dns_ipv6: Ipv6Addr::new(0xfd00, 0x6876, 0, 0, 0, 0, 0, 3),
-        ipv6_prefix: Ipv6Addr::new(0xfd00, 0x6876, 0, 0, 0, 0, 0, 0),
-        mtu: Frames::MTU,
         host_name: Some("guest".into()),
         names: vec![("named.example".into(), vec![Ipv4Addr::new(192, 0, 2, 7).into()])],
         resolver_config: "/nonexistent/resolv.conf".into(),
         may_ping: Box::new(|_| false),
+        ..ServicesConfig::new(false)
     }
 }

@@ -1,6 +1,7 @@
 //! What a guest's network cable leads to: [`hv_core::net::NetBackend`] in its forms.
 
 pub mod capture;
+mod checksum;
 mod error;
 mod ethernet;
 #[doc(hidden)]

@@ -2,7 +2,10 @@
 
 use std::{io, time::Instant};
 
-use hv_core::net::MAX_FRAME;
+use hv_core::{
+    memory::GuestBuffer,
+    net::{FrameHeader, MAX_FRAME, Received},
+};
 
 /// Bytes that may stand before the frame.
 pub(crate) const MOST_HEAD: usize = 256;
@@ -71,10 +74,11 @@ impl Mailbox {
         Ok(None)
     }
 
-    /// The frame, which is given now.
-    pub(crate) fn take(&mut self) -> Option<&[u8]> {
-        let (start, end) = self.frame.take()?;
-        Some(&self.bytes[start..end])
+    /// Puts the frame into `buffer`, if there is one.
+    pub(crate) fn give(&mut self, buffer: GuestBuffer<'_>) -> io::Result<Option<Received>> {
+        let Some((start, end)) = self.frame.take() else { return Ok(None) };
+        let len = buffer.copy_from(&self.bytes[start..end])?;
+        Ok(Some(Received { header: FrameHeader::default(), len }))
     }
 
     /// When to look again though nothing becomes readable.

@@ -2,10 +2,16 @@
 
 use hv_core::net::FrameHeader;
 
-use crate::ethernet::{self, IPV4, IPV6};
+use crate::{
+    checksum::Sum,
+    ethernet::{self, IPV4, IPV6},
+};
 
 /// Packets that one frame may become; one with a smaller `gso_size` stays whole, as it would only be a waste.
 const MAX_PACKETS: usize = 2048;
+
+/// TCP as a protocol of IP.
+const TCP: u8 = 6;
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
@@ -37,27 +43,12 @@ fn complete(header: FrameHeader, frame: &mut [u8]) {
     if field + 2 > frame.len() {
         return;
     }
-    let sum = !fold(sum(&frame[start..]));
-    // Zero is "no checksum" in UDP, and the same number as this one.
-    let sum = if sum == 0 { 0xffff } else { sum };
-    frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// The sum of `bytes` as words in network order; an odd byte at the end is the upper half of a word.
-fn sum(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks_exact(2);
-    let odd = words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
-    words.map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u64>() + odd
-}
-
-/// `sum` in ones' complement of 16 bits.
-fn fold(mut sum: u64) -> u16 {
-    loop {
-        match u16::try_from(sum) {
-            Ok(folded) => return folded,
-            Err(_) => sum = (sum & 0xffff) + (sum >> 16),
-        }
-    }
+    let sum = match Sum::default().add(&frame[start..]).complete() {
+        // Zero is "no checksum" in UDP, and the same number as this one.
+        [0, 0] => [0xff, 0xff],
+        sum => sum,
+    };
+    frame[field..field + 2].copy_from_slice(&sum);
 }
 
 /// Where things stand in a frame that is to be cut.
@@ -141,14 +132,14 @@ impl Plan {
             packet[ip + 2..ip + 4].copy_from_slice(&total);
             packet[ip + 4..ip + 6].copy_from_slice(&number.to_be_bytes());
             packet[ip + 10..ip + 12].fill(0);
-            let header = !fold(sum(&packet[ip..tcp]));
-            packet[ip + 10..ip + 12].copy_from_slice(&header.to_be_bytes());
+            let header = Sum::default().add(&packet[ip..tcp]).complete();
+            packet[ip + 10..ip + 12].copy_from_slice(&header);
             ip + 12..ip + 20
         };
         packet[tcp + 16..tcp + 18].fill(0);
-        let pseudo = sum(&packet[addresses]) + 6 + (packet.len() - tcp) as u64;
-        let checksum = !fold(pseudo + sum(&packet[tcp..]));
-        packet[tcp + 16..tcp + 18].copy_from_slice(&checksum.to_be_bytes());
+        let pseudo = Sum::default().add(&packet[addresses]).add(&[0, TCP]).add(&length(packet.len() - tcp));
+        let checksum = pseudo.add(&packet[tcp..]).complete();
+        packet[tcp + 16..tcp + 18].copy_from_slice(&checksum);
     }
 }
 

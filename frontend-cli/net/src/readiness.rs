@@ -63,10 +63,7 @@ impl Readiness {
     /// Forgets `fd`, which is about to be closed or whose worker goes.
     pub(crate) fn remove(&mut self, fd: BorrowedFd<'_>) {
         self.waits_for_room = false;
-        if let Some(registry) = &self.registry {
-            // What is not registered needs no forgetting.
-            let _ = registry.deregister(&mut SourceFd(&fd.as_raw_fd()));
-        }
+        self.unwatch_room(fd);
     }
 
     /// Has `fd` wake the worker when it has room again, or no more.

@@ -154,14 +154,6 @@ fn sender(datagram: &[u8]) -> Option<(&str, usize)> {
 const _: () = assert!(LONGEST_NAME < MOST_HEAD);
 
 impl NetBackend for Segment {
-    fn takes(&self) -> Offloads {
-        Offloads::empty()
-    }
-
-    fn gives(&self) -> Offloads {
-        Offloads::empty()
-    }
-
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
         self.readiness.start(registry)?;
         self.mailbox.may_have_more();
@@ -215,12 +207,8 @@ impl NetBackend for Segment {
     }
 
     fn receive(&mut self, buffer: GuestBuffer<'_>) -> io::Result<Option<Received>> {
-        if self.fill()?.is_none() {
-            return Ok(None);
-        }
-        let Some(frame) = self.mailbox.take() else { return Ok(None) };
-        let len = buffer.copy_from(frame)?;
-        Ok(Some(Received { header: FrameHeader::default(), len }))
+        self.fill()?;
+        self.mailbox.give(buffer)
     }
 
     fn deadline(&self) -> Option<Instant> {

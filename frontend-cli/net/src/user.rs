@@ -6,7 +6,6 @@
 
 pub mod addresses;
 mod backend;
-mod checksum;
 mod config;
 mod deadlines;
 mod error;
@@ -33,10 +32,7 @@ use std::{
 use hv_core::net::{FrameHeader, MAX_FRAME};
 
 use self::{
-    addresses::{
-        DNS_V4, DNS_V6, GATEWAY_LINK_LOCAL, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, GUEST_V4, MTU, NETWORK_V6,
-        PREFIX_V4, is_name_server, may_be_guest,
-    },
+    addresses::{GATEWAY_MAC, GUEST_V4, is_name_server, may_be_guest},
     config::Shared,
     forward::{Bound, Listener},
     link::{Frame, Link},
@@ -103,7 +99,7 @@ impl UserNetwork {
         Ok(Self {
             shared: Arc::new(shared),
             forwards,
-            services: Services::new(services(host)),
+            services: Services::new(ServicesConfig::new(host)),
             link: Link::new(),
             tcp: Tcp::new(FIRST_TCP, max_connections.min(MOST_CONNECTIONS), host),
             udp: Udp::new(FIRST_UDP, host),
@@ -250,26 +246,6 @@ fn udp_port(forwards: &[Bound], number: usize) -> Option<(&mio::net::UdpSocket, 
     match forwards.get(number)? {
         Bound { forward, listener: Listener::Udp(socket) } => Some((socket, forward.guest_port)),
         _ => None,
-    }
-}
-
-/// What the network answers itself, to a guest that may reach services of this host or not.
-fn services(host: bool) -> ServicesConfig {
-    ServicesConfig {
-        gateway_mac: GATEWAY_MAC,
-        gateway_ipv4: GATEWAY_V4,
-        dns_ipv4: DNS_V4,
-        guest_ipv4: GUEST_V4,
-        ipv4_prefix_len: PREFIX_V4,
-        gateway_ipv6: GATEWAY_V6,
-        gateway_link_local: GATEWAY_LINK_LOCAL,
-        dns_ipv6: DNS_V6,
-        ipv6_prefix: NETWORK_V6,
-        mtu: MTU,
-        host_name: None,
-        names: Vec::new(),
-        resolver_config: "/etc/resolv.conf".into(),
-        may_ping: Box::new(move |address| policy::admit(address, host).is_some()),
     }
 }
 

@@ -157,11 +157,7 @@ impl World {
     /// # Errors
     /// It does not start.
     pub fn web(&self, folder: &Path, port: u16) -> Result<Server> {
-        let place = format!("{port}");
-        let server =
-            self.serve(self.far("busybox", &["httpd", "-f", "-p", &place, "-h", &folder.to_string_lossy()]))?;
-        self.listens(self.far.id(), port)?;
-        Ok(server)
+        self.web_in(self.far.id(), folder, port)
     }
 
     /// A web server at an address of the host.
@@ -169,10 +165,14 @@ impl World {
     /// # Errors
     /// It does not start.
     pub fn web_on_host(&self, folder: &Path, port: u16) -> Result<Server> {
-        let place = format!("{port}");
-        let server = self
-            .serve(self.near("busybox", &["httpd", "-f", "-p", &place, "-h", &folder.to_string_lossy()]))?;
-        self.listens(self.near.id(), port)?;
+        self.web_in(self.near.id(), folder, port)
+    }
+
+    fn web_in(&self, pid: u32, folder: &Path, port: u16) -> Result<Server> {
+        let (place, folder) = (port.to_string(), folder.to_string_lossy());
+        let words = ["httpd", "-f", "-p", &place, "-h", &folder];
+        let server = self.serve(within(pid, self.has_user, "busybox", &words))?;
+        self.listens(pid, port)?;
         Ok(server)
     }
 

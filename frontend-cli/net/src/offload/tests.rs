@@ -4,6 +4,23 @@ use std::net::Ipv6Addr;
 
 use super::*;
 
+/// Not the one that is tested. The sum of `bytes` as words in network order; an odd byte at the end is the upper half of a word.
+fn sum(bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(2);
+    let odd = words.remainder().first().map_or(0, |byte| u64::from(*byte) << 8);
+    words.map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u64>() + odd
+}
+
+/// `sum` in ones' complement of 16 bits.
+fn fold(mut sum: u64) -> u16 {
+    loop {
+        match u16::try_from(sum) {
+            Ok(folded) => return folded,
+            Err(_) => sum = (sum & 0xffff) + (sum >> 16),
+        }
+    }
+}
+
 /// A TCP frame with `payload`, whose checksum field holds the pseudo header's sum as a sender leaves it, and the
 /// header that says so; cut at `size` unless that is 0.
 pub(crate) fn tcp(is_v6: bool, payload: &[u8], size: u16) -> (FrameHeader, Vec<u8>) {

@@ -94,14 +94,6 @@ impl Datagram {
 }
 
 impl NetBackend for Datagram {
-    fn takes(&self) -> Offloads {
-        Offloads::empty()
-    }
-
-    fn gives(&self) -> Offloads {
-        Offloads::empty()
-    }
-
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
         self.readiness.start(registry)?;
         self.mailbox.may_have_more();
@@ -166,12 +158,8 @@ impl NetBackend for Datagram {
     }
 
     fn receive(&mut self, buffer: GuestBuffer<'_>) -> io::Result<Option<Received>> {
-        if self.fill()?.is_none() {
-            return Ok(None);
-        }
-        let Some(frame) = self.mailbox.take() else { return Ok(None) };
-        let len = buffer.copy_from(frame)?;
-        Ok(Some(Received { header: FrameHeader::default(), len }))
+        self.fill()?;
+        self.mailbox.give(buffer)
     }
 
     fn deadline(&self) -> Option<Instant> {

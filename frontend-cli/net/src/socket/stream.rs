@@ -128,14 +128,6 @@ impl Stream {
 }
 
 impl NetBackend for Stream {
-    fn takes(&self) -> Offloads {
-        Offloads::empty()
-    }
-
-    fn gives(&self) -> Offloads {
-        Offloads::empty()
-    }
-
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
         self.readiness.start(registry)?;
         self.is_readable = true;

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use hv_core::net::FrameHeader;
 
 use super::{
-    checksum::Sum,
     link::{Ends, Link, ip_header_len, write_ip},
     packet::{ETHERNET, UDP},
 };
+use crate::checksum::Sum;
 
 /// Bytes of the header of an ICMP error.
 const ICMP: usize = 8;

@@ -10,9 +10,9 @@ use hv_core::net::{FrameHeader, MAX_FRAME, Offloads};
 
 use super::{
     addresses::GATEWAY_MAC,
-    checksum::Sum,
     packet::{ETHERNET, IPV4, IPV6, UDP},
 };
+use crate::checksum::Sum;
 
 /// Frames that wait for the guest besides what flows have, at most; answers beyond are dropped, as on any link.
 const MAX_WAITING: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::checksum::Sum;
+use crate::checksum::Sum;
 
 /// Bytes of the Ethernet header.
 pub(crate) const ETHERNET: usize = 14;

@@ -131,17 +131,8 @@ impl Tcp {
             trim(packet, plain, segment, open.edge);
         }
         let len = self.stack.input(link.now, &mut open.sockets, packet, &mut self.reply);
-        if segment.window == 0 {
-            open.is_shut = true;
-        } else if open.is_shut && segment.acknowledges_only() {
-            open.is_shut = false;
-            // smoltcp gives up its timer for what is under way when the window is shut, and a guest that had to throw that away
-            // never gets it. Told three times more, it is sent again if it was not acknowledged (fast retransmit, RFC 5681, 3.2).
-            let mut nothing = Frame::new();
-            for _ in 0..3 {
-                self.stack.input(link.now, &mut open.sockets, packet, &mut nothing);
-            }
-        }
+        let is_opened = segment.window != 0 && open.is_shut && segment.acknowledges_only();
+        open.is_shut = segment.window == 0 || open.is_shut && !is_opened;
         open.waiting = None;
         if segment.has(SYN) && before == State::SynSent {
             let capacity = u32::try_from(open.socket().recv_capacity()).unwrap_or(u32::MAX);
@@ -156,6 +147,13 @@ impl Tcp {
         if len > 0 {
             seal(link, ends, &mut self.reply, len, size);
             link.push(self.reply.header, self.reply.filled().to_vec());
+        }
+        if is_opened && let Some((open, _)) = self.flows.at(slot).and_then(Flow::open) {
+            // smoltcp gives up its timer for what is under way when the window is shut, and a guest that had to throw that away
+            // never gets it. Told three times more, it is sent again if it was not acknowledged (fast retransmit, RFC 5681, 3.2).
+            for _ in 0..3 {
+                self.stack.input(link.now, &mut open.sockets, packet, &mut self.reply);
+            }
         }
         if write_now && let Some((open, stream)) = self.flows.at(slot).and_then(Flow::open) {
             open.drain(stream);

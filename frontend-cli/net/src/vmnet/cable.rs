@@ -55,14 +55,6 @@ impl<I: Interface> Cable<I> {
 }
 
 impl<I: Interface> NetBackend for Cable<I> {
-    fn takes(&self) -> Offloads {
-        Offloads::empty()
-    }
-
-    fn gives(&self) -> Offloads {
-        Offloads::empty()
-    }
-
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
         self.interface.discard();
         self.interface.wake(Some(mio::Waker::new(registry, tokens::VMNET)?));

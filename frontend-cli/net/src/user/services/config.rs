@@ -5,6 +5,14 @@ use std::{
     path::PathBuf,
 };
 
+use crate::user::{
+    addresses::{
+        DNS_V4, DNS_V6, GATEWAY_LINK_LOCAL, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, GUEST_V4, MTU, NETWORK_V6,
+        PREFIX_V4,
+    },
+    policy,
+};
+
 /// The length of the IPv6 prefix, as stateless autoconfiguration wants it on Ethernet (RFC 2464, 4).
 pub(super) const IPV6_PREFIX_LEN: u8 = 64;
 
@@ -37,6 +45,26 @@ pub(crate) struct ServicesConfig {
 }
 
 impl ServicesConfig {
+    /// The user network's, for a guest that may reach services of this host or not.
+    pub(crate) fn new(host: bool) -> Self {
+        Self {
+            gateway_mac: GATEWAY_MAC,
+            gateway_ipv4: GATEWAY_V4,
+            dns_ipv4: DNS_V4,
+            guest_ipv4: GUEST_V4,
+            ipv4_prefix_len: PREFIX_V4,
+            gateway_ipv6: GATEWAY_V6,
+            gateway_link_local: GATEWAY_LINK_LOCAL,
+            dns_ipv6: DNS_V6,
+            ipv6_prefix: NETWORK_V6,
+            mtu: MTU,
+            host_name: None,
+            names: Vec::new(),
+            resolver_config: "/etc/resolv.conf".into(),
+            may_ping: Box::new(move |address| policy::admit(address, host).is_some()),
+        }
+    }
+
     /// Whether `address` is the gateway's or the DNS server's.
     pub(super) fn is_own(&self, address: IpAddr) -> bool {
         self.is_dns(address)

@@ -33,7 +33,7 @@ fn a_client_reaches_a_service_of_the_guest() {
         answer
     });
     guest.until_state(socket, State::Established);
-    assert_eq!(guest.socket(socket).remote_endpoint().unwrap().addr, GATEWAY_V4.into());
+    assert_eq!(guest.socket(socket).remote_endpoint().unwrap().addr, addresses::GATEWAY_V4.into());
     assert!(guest.receive_all(socket, usize::MAX) == bytes(1 << 20));
     guest.send_all(socket, &bytes(200_000));
     guest.socket(socket).close();

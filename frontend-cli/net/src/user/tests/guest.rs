@@ -19,10 +19,10 @@ use smoltcp::{
     wire::{HardwareAddress, IpCidr},
 };
 
+use crate::checksum::Sum;
 use crate::user::{
     UserConfig, UserNetwork,
     addresses::{GATEWAY_MAC, GUEST_V4, GUEST_V6},
-    checksum::Sum,
     packet::{Packet, TCP, UDP},
     tcp::Segment as Header,
 };

@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use super::{guest::Guest, tcp::bytes, *};
+use crate::checksum::Sum;
 use crate::user::{
     addresses::{GATEWAY_V4, GUEST_V4},
-    checksum::Sum,
     link::write_ip,
     packet::{ETHERNET, IPV4},
 };
