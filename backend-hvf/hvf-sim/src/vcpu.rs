@@ -47,9 +47,10 @@ pub(crate) fn create() -> Result<u64> {
             return Err(Error::Busy);
         }
         let turn = vm.turns.take(true);
+        let mut gic = vm.gic();
         let mut vcpus = vm.vcpus();
         // Header (`hv_gic_create`): the topology is final once a vCPU runs.
-        if vcpus.len() >= MAX_VCPUS || (vm.gic().is_some() && vm.has_run.load(SeqCst)) {
+        if vcpus.len() >= MAX_VCPUS || (gic.is_some() && vm.has_run.load(SeqCst)) {
             return Err(Error::NoResources);
         }
         let mut context = turn.context(vm.address_bits)?;
@@ -61,10 +62,11 @@ pub(crate) fn create() -> Result<u64> {
         let index = vcpus.len();
         let parking = Arc::new(Parking::default());
         vcpus.push(Some(Arc::clone(&parking)));
-        drop(vcpus);
-        if let Some(mut gic) = vm.gic() {
+        if let Some(gic) = &mut gic {
             gic.add_vcpu();
         }
+        drop(vcpus);
+        drop(gic);
         drop(turn);
         *own = Some(Vcpu {
             index,

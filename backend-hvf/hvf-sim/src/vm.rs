@@ -20,6 +20,8 @@ use crate::{
 pub(crate) const MAX_VCPUS: usize = 64;
 
 /// What a process has at most one of.
+///
+/// Whoever needs more than one of its locks takes the processor's turn first, then the GIC, then the vCPUs.
 #[derive(Debug)]
 pub(crate) struct Vm {
     pub(crate) turns: Turns,

@@ -177,6 +177,18 @@ fn software_interrupts_go_from_one_vcpu_to_another() {
 }
 
 #[test]
+fn vcpus_are_made_while_the_gic_is_in_use() {
+    let _guest = guest(programs::OPEN);
+    thread::scope(|scope| {
+        let maker = scope.spawn(|| (0..60).for_each(|number| drop(Core::new(number, 0))));
+        while !maker.is_finished() {
+            calls::set_spi(SPI, true).unwrap();
+            calls::set_spi(SPI, false).unwrap();
+        }
+    });
+}
+
+#[test]
 fn registers_answer_the_guest_without_an_exit() {
     let _guest = guest(programs::GICMEM);
     let core = core(0);
