@@ -114,25 +114,18 @@ fn names_are_whole_words_of_the_field() {
 
 #[test]
 fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
-    for folder in [
-        "hv-core",
-        "backend-hvf",
-        "backend-kvm",
-        "frontend-cli",
-        "frontend-cli/kernels",
-        "frontend-cli/control",
-        "frontend-cli/manifest",
-        "frontend-cli/agent",
-        "frontend-cli/agent-protocol",
-        "frontend-cli/images",
-        "tests/bench",
-        "tests/boot",
-        "tests/conformance",
-        "tests/fuzz",
-        "tests/tidy",
-    ] {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = workspace.split("members = [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    let folders: Vec<_> = members.split('"').skip(1).step_by(2).collect();
+    assert!(folders.contains(&"hv-core") && folders.len() > 10, "{folders:?}");
+    for folder in folders {
+        // The simulated framework is GPL, as what it links.
+        let own_licence = folder == "backend-hvf/hvf-sim";
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{folder} has lints of its own");
-        assert!(manifest.contains("license.workspace = true"), "{folder} has a licence of its own");
+        assert!(
+            own_licence || manifest.contains("license.workspace = true"),
+            "{folder} has a licence of its own"
+        );
     }
 }
