@@ -69,7 +69,30 @@ fn modules_of_hv_core_use_only_their_own_layer_and_those_below() {
     }
 }
 
-/// The modules named after `crate::`: one, or those of a braced list.
+#[test]
+fn backends_use_the_first_layer_only_and_one_file_of_the_program_names_them() {
+    let mut uses = 0;
+    for source in ["backend-kvm/src", "backend-hvf/src"].into_iter().flat_map(sources) {
+        for used in source.text.split("hv_core::").skip(1).flat_map(first_names) {
+            assert!(
+                LAYERS[0].contains(&used),
+                "{} uses {used}, which is not of the first layer",
+                source.path
+            );
+            uses += 1;
+        }
+    }
+    assert!(uses > 50, "{uses}");
+    for source in sources("frontend-cli").iter().filter(|it| !it.path.starts_with("frontend-cli/src/backend"))
+    {
+        for (number, line) in source.code() {
+            let named = has_word(line, "backend_kvm") || has_word(line, "backend_hvf");
+            assert!(!named, "{}:{number} names a backend: {line}", source.path);
+        }
+    }
+}
+
+/// The modules named after `crate::` or `hv_core::`: one, or those of a braced list.
 fn first_names(after: &str) -> Vec<&str> {
     let end = |text: &str| {
         text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len())
