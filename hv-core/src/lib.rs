@@ -6,6 +6,8 @@
 //! 3. [`bus`], [`irq`], [`io`]: all that a device sees of the world: accesses to its registers, lines and messages
 //!    to raise, and a thread that wakes when there is work.
 //! 4. [`machine`]: puts devices, memory and cores together and owns their states: running, paused, stopped.
+//!
+//! The programs in `examples/` use it as a library: they boot a kernel, add a device, and drive a guest.
 
 pub mod arch;
 pub mod block;

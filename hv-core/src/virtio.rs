@@ -29,22 +29,38 @@ use crate::{
     memory::GuestRam,
 };
 
-/// The device types of VIRTIO 1.2, chapter 5, that hv has.
+/// The device types of VIRTIO 1.2, chapter 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
 pub enum Kind {
     /// 5.1
-    Net = 1,
+    Net,
     /// 5.2
-    Block = 2,
+    Block,
     /// 5.3
-    Console = 3,
+    Console,
     /// 5.4
-    Entropy = 4,
+    Entropy,
     /// 5.5
-    Balloon = 5,
+    Balloon,
     /// 5.10
-    Vsock = 19,
+    Vsock,
+    /// One that hv has not, by its number: a device of the program that builds the machine.
+    Other(u8),
+}
+
+impl Kind {
+    /// Its number (chapter 5).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Net => 1,
+            Self::Block => 2,
+            Self::Console => 3,
+            Self::Entropy => 4,
+            Self::Balloon => 5,
+            Self::Vsock => 19,
+            Self::Other(number) => number,
+        }
+    }
 }
 
 /// How virtio devices are found and driven.

@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-/// Reads what a guest shows; ends when the guest has, or when it is [closed](Closer).
+/// Reads what a guest shows; ends when the guest has, or when it is closed from this side.
 pub struct Tail {
     shared: Arc<Shared>,
     number: u64,

@@ -1,5 +1,6 @@
 //! Another program's socket as a network: passt, QEMU's `-netdev stream`, gvproxy, vfkit's peers, vmnet-helper.
 
+mod connection;
 mod datagram;
 mod outbox;
 pub mod stream;
@@ -8,16 +9,12 @@ use std::{
     fs, io,
     os::{fd::AsFd, unix::fs::FileTypeExt},
     path::Path,
-    time::Duration,
 };
 
 use hv_core::net::NetBackend;
 use rustix::{io::Errno, net::sockopt};
 
 use crate::{NetError, error};
-
-/// How long to wait before the next try to reach what went away.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Bytes that the host should hold for the other side to take.
 const SEND_BUFFER: usize = 1 << 20;

@@ -10,6 +10,7 @@ mod config;
 mod deadlines;
 mod error;
 mod forward;
+mod fragments;
 mod icmp;
 mod link;
 mod packet;

@@ -85,7 +85,7 @@ impl Mmio {
         match offset {
             register::MAGIC => MAGIC,
             register::VERSION => VERSION,
-            register::DEVICE_ID => endpoint.kind() as u32,
+            register::DEVICE_ID => endpoint.kind().number().into(),
             register::VENDOR_ID => VENDOR,
             register::DEVICE_FEATURES => endpoint.negotiation(|it| it.device_features()),
             register::QUEUE_SIZE_MAX => self.queue(QueueRegisters::max_size).into(),

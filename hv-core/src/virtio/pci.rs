@@ -93,15 +93,15 @@ fn identity(kind: Kind) -> Identity {
         Kind::Net => 0x02_00_00,
         Kind::Block => 0x01_80_00,
         Kind::Console | Kind::Vsock => 0x07_80_00,
-        Kind::Entropy | Kind::Balloon => 0xff_00_00,
+        Kind::Entropy | Kind::Balloon | Kind::Other(_) => 0xff_00_00,
     };
     Identity {
         vendor: VENDOR,
-        device: FIRST_DEVICE + kind as u16,
+        device: FIRST_DEVICE + u16::from(kind.number()),
         revision: REVISION,
         class,
         subsystem_vendor: VENDOR,
-        subsystem: FIRST_SUBSYSTEM + kind as u16,
+        subsystem: FIRST_SUBSYSTEM + u16::from(kind.number()),
     }
 }
 

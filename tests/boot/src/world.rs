@@ -5,14 +5,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::images::said;
+use crate::{images::said, until};
 
 /// The host that `hv` runs on, as the rest of the world sees it.
 pub const HOST: &str = "192.0.2.1";
@@ -22,8 +20,6 @@ pub const FAR: &str = "192.0.2.2";
 pub const FAR_V6: &str = "2001:db8::2";
 /// An address that is reached over a route only.
 pub const FARTHER: &str = "198.51.100.1";
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two namespaces with a link between them. All that runs in them ends with it.
 #[derive(Debug)]
@@ -187,14 +183,14 @@ impl World {
     fn listens(&self, pid: u32, port: u16) -> Result<()> {
         until(&format!("port {port} listens"), || {
             // State 0A of the kernel's table is LISTEN.
-            ["tcp", "tcp6"].iter().any(|table| {
+            Ok(["tcp", "tcp6"].iter().any(|table| {
                 let table = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
                 table.lines().any(|line| {
                     let mut words = line.split_whitespace().skip(1);
                     let ends = words.next().is_some_and(|local| local.ends_with(&format!(":{port:04X}")));
                     ends && words.nth(1) == Some("0A")
                 })
-            })
+            }))
         })
     }
 
@@ -227,7 +223,7 @@ impl Server {
     /// It does not, in time.
     pub fn ends(&mut self) -> Result<()> {
         let child = &mut self.0;
-        until("the server ends", || child.try_wait().is_ok_and(|status| status.is_some()))
+        until("the server ends", || Ok(child.try_wait()?.is_some()))
     }
 
     /// Ends it at once.
@@ -246,19 +242,6 @@ impl Drop for Server {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Looks until something is so.
-///
-/// # Errors
-/// It is not, in time.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        ensure!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 /// What makes `unshare` do without privilege: a user namespace, or nothing for root where that is forbidden, as it is after
@@ -294,6 +277,6 @@ fn is_apart(pid: u32, other: u32) -> Result<()> {
     let namespace = |pid| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
     until("a network namespace is made", || {
         let (one, other) = (namespace(pid), namespace(other));
-        one.is_some() && one != other
+        Ok(one.is_some() && one != other)
     })
 }

@@ -21,9 +21,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::{
-    Guest, Host, PATIENCE, ext4,
+    Guest, Host, ext4,
     images::{Home, Registry, SHARED, Terminal, images, said},
-    pattern,
+    pattern, until,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
@@ -148,16 +148,6 @@ fn why_no_registry() -> Option<String> {
         let missing = Command::new(tool).arg("--version").output().is_err();
         missing.then(|| format!("there is no {tool}: run `ci/setup images`"))
     })
-}
-
-/// Looks until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so()? {
-        ensure!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }
 
 fn sha256(bytes: &[u8]) -> Result<String> {

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use hv_boot_tests::{
     Host, Kernel,
     images::{Home, Said, images, said},
-    world::{FAR, FAR_V6, FARTHER, HOST, World, until},
+    until,
+    world::{FAR, FAR_V6, FARTHER, HOST, World},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -186,7 +187,7 @@ fn what_is_carried_is_whole(scene: &Scene) -> Result<()> {
     scene.world.far_listens(8002)?;
     let script = format!("set -o pipefail; curl -sS http://{FAR}:8001/file | cat >/dev/tcp/{FAR}/8002");
     scene.guest(&script)?.code(0)?;
-    until("the server has it all", || sink.try_wait().is_ok_and(|status| status.is_some()))?;
+    until("the server has it all", || Ok(sink.try_wait()?.is_some()))?;
     let same = said_of(Command::new("cmp").arg(&file).arg(&back))?.status.success();
     fs::remove_file(&file)?;
     fs::remove_file(&back)?;
@@ -294,7 +295,7 @@ fn ssh_comes_in_by_a_published_port(scene: &Scene) -> Result<()> {
 fn streams_and_datagrams_come_in(scene: &Scene) -> Result<()> {
     scene.guest("iperf3 -s -D")?.code(0)?;
     until("iperf3 serves", || {
-        scene.guest("ss -ltn | grep -q :5201").is_ok_and(|said| said.status.success())
+        Ok(scene.guest("ss -ltn | grep -q :5201").is_ok_and(|said| said.status.success()))
     })?;
     let datagrams = ["-u", "-b", "4M", "-t", "2"];
     // iperf3 counts what had arrived when it stopped, of which some is on its way; datagrams may be lost on a busy machine.
@@ -310,7 +311,7 @@ fn streams_and_datagrams_come_in(scene: &Scene) -> Result<()> {
         until(&format!("iperf3 {words:?} carries {least} bytes"), || {
             let bytes = carried(scene, &words);
             told = format!("{bytes:?}");
-            bytes.is_ok_and(|bytes| bytes >= least)
+            Ok(bytes.is_ok_and(|bytes| bytes >= least))
         })
         .with_context(|| told.clone())?;
     }
@@ -439,7 +440,7 @@ fn passt_carries_a_guest_and_may_die(scene: &Scene) -> Result<()> {
     let path = scene.world.folder().join("passt.socket");
     let place = path.to_str().context("the path is text")?;
     let mut passt = scene.world.serve(scene.world.near("passt", &["-f", "-q", "-s", place]))?;
-    until("passt listens", || path.exists())?;
+    until("passt listens", || Ok(path.exists()))?;
     let net = format!("socket={place}");
     let name = "by-passt";
     let options = ["--detach", "--rm", "--name", name, "--timeout", "10m", "--net", &net];
@@ -484,7 +485,7 @@ fn gvproxy_carries_a_guest(scene: &Scene) -> Result<()> {
     let listen = format!("unix://{}", path.display());
     let _gvproxy =
         scene.world.serve(scene.world.near(&gvproxy, &["-listen-qemu", &listen, "-ssh-port", "-1"]))?;
-    until("gvproxy listens", || path.exists())?;
+    until("gvproxy listens", || Ok(path.exists()))?;
     let net = format!("socket={}", path.display());
     let said =
         scene.own_guest(&["--net", &net], &format!("curl -sS http://{FAR}:8011/file | wc -c"))?.code(0)?;
@@ -529,7 +530,7 @@ fn guests_of_a_segment_reach_each_other(scene: &Scene) -> Result<()> {
         inside("right", "ip -4 -o address show | grep -o '10[.]104[.][0-9.]*' | head -n 1")?.code(0)?.text();
     inside("right", "iperf3 -s -D")?.code(0)?;
     until("iperf3 serves", || {
-        inside("right", "ss -ltn | grep -q :5201").is_ok_and(|said| said.status.success())
+        Ok(inside("right", "ss -ltn | grep -q :5201").is_ok_and(|said| said.status.success()))
     })?;
     let said = inside("left", &format!("busybox ping -c 2 -W 5 {address} && iperf3 -J -c {address} -n 4M"))?
         .code(0)?;

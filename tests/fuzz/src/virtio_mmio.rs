@@ -28,8 +28,11 @@ pub(crate) struct Window;
 
 /// Register accesses of any width, set-up of queues anywhere, hostile rings, doorbells.
 ///
+/// Loads set every byte; the device touches no RAM unless its driver is ready, and none after a reset; its workers come
+/// to rest; no line stays high after a reset.
+///
 /// # Panics
-/// As [`play`].
+/// One of these is not so.
 pub fn virtio_mmio(data: &[u8]) {
     let mut input = Input::new(data);
     let model = input.choose(&Model::ALL);

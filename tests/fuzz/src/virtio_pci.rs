@@ -40,8 +40,11 @@ struct Function {
 
 /// Accesses of any width to configuration space and BAR, set-up of queues anywhere, hostile rings, doorbells.
 ///
+/// Loads set every byte; the device touches no RAM unless its driver is ready, and none after a reset; its workers come
+/// to rest; no line stays high after a reset, and configuration space is what it was at power-on.
+///
 /// # Panics
-/// As [`play`]; or configuration space after a reset is not what it was at power-on.
+/// One of these is not so.
 pub fn virtio_pci(data: &[u8]) {
     let mut input = Input::new(data);
     let model = input.choose(&Model::ALL);

@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -15,12 +15,8 @@ use mio::net::UnixDatagram;
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use super::{RETRY, enlarge, is_full};
-use crate::{
-    ethernet,
-    mailbox::Mailbox,
-    readiness::{Readiness, tokens},
-};
+use super::{connection::Connection, enlarge, is_full};
+use crate::{ethernet, mailbox::Mailbox};
 
 /// What a client says first, for its peer to learn where to send.
 const GREETING: &[u8; 4] = b"VFKT";
@@ -28,38 +24,44 @@ const GREETING: &[u8; 4] = b"VFKT";
 /// How long to wait where the host does not tell of room (macOS, which says `ENOBUFS`).
 const FULL: Duration = Duration::from_micros(500);
 
-/// A connection to the other program, made again when it was lost.
+/// Datagrams to and from the other program.
 #[derive(Debug)]
 pub(super) struct Datagram {
-    path: PathBuf,
-    socket: Option<UnixDatagram>,
-    /// Private to this user, and gone with this value: it holds this end's path.
+    connection: Connection<UnixDatagram>,
+    paths: Paths,
+    mailbox: Mailbox,
+    /// When to try again where the host had no room.
+    again: Option<Instant>,
+}
+
+/// The paths of this end, one for each connection.
+#[derive(Debug)]
+struct Paths {
+    /// Private to this user, and gone with this value.
     folder: TempDir,
     /// Connections that were made.
     count: u64,
-    readiness: Readiness,
-    mailbox: Mailbox,
-    /// When to try again, because there was no room or because the other end is gone.
-    again: Option<Instant>,
 }
 
 impl Datagram {
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        let mut datagram = Self {
-            path: path.to_owned(),
-            socket: None,
-            folder: tempfile::Builder::new().prefix("hv-net-").tempdir()?,
-            count: 0,
-            readiness: Readiness::new(tokens::SOCKET),
-            mailbox: Mailbox::default(),
-            again: None,
-        };
-        datagram.open()?;
-        Ok(datagram)
+        let mut paths = Paths { folder: tempfile::Builder::new().prefix("hv-net-").tempdir()?, count: 0 };
+        let connection = Connection::new(path, paths.open(path)?);
+        Ok(Self { connection, paths, mailbox: Mailbox::default(), again: None })
     }
 
-    /// Binds a path, connects and greets.
-    fn open(&mut self) -> io::Result<()> {
+    /// Reads until there is a frame, or nothing to read; says how long the frame is.
+    fn fill(&mut self) -> io::Result<Option<usize>> {
+        let Some(socket) = self.connection.socket() else { return Ok(None) };
+        let is_frame = |bytes: &[u8]| (ethernet::HEADER..=MAX_FRAME).contains(&bytes.len()).then_some(0);
+        let filled = self.mailbox.fill(|bytes| socket.recv(bytes), is_frame);
+        filled.inspect_err(|error| self.connection.lose(error))
+    }
+}
+
+impl Paths {
+    /// Binds the next path, connects to `path` and greets.
+    fn open(&mut self, path: &Path) -> io::Result<UnixDatagram> {
         let own = self.folder.path().join(self.count.to_string());
         let socket = UnixDatagram::bind(own)?;
         // The path of the connection before; a peer that lost it knows it no more.
@@ -68,65 +70,33 @@ impl Datagram {
             let _ = std::fs::remove_file(self.folder.path().join(before.to_string()));
         }
         self.count += 1;
-        socket.connect(&self.path)?;
+        socket.connect(path)?;
         enlarge(&socket);
         socket.send(GREETING)?;
-        self.readiness.add(socket.as_fd())?;
-        self.mailbox.may_have_more();
-        self.socket = Some(socket);
-        Ok(())
-    }
-
-    fn lose(&mut self, why: &dyn std::fmt::Display) {
-        let Some(socket) = self.socket.take() else { return };
-        tracing::warn!("the network at {} went away: {why}", self.path.display());
-        self.readiness.remove(socket.as_fd());
-        self.again = Some(Instant::now() + RETRY);
-    }
-
-    /// Reads until there is a frame, or nothing to read; says how long the frame is.
-    fn fill(&mut self) -> io::Result<Option<usize>> {
-        let Some(socket) = &self.socket else { return Ok(None) };
-        let is_frame = |bytes: &[u8]| (ethernet::HEADER..=MAX_FRAME).contains(&bytes.len()).then_some(0);
-        let filled = self.mailbox.fill(|bytes| socket.recv(bytes), is_frame);
-        filled.inspect_err(|error| self.lose(error))
+        Ok(socket)
     }
 }
 
 impl NetBackend for Datagram {
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
-        self.readiness.start(registry)?;
         self.mailbox.may_have_more();
-        match &self.socket {
-            Some(socket) => self.readiness.add(socket.as_fd()),
-            None => Ok(()),
-        }
+        self.connection.start(registry)
     }
 
     fn stop(&mut self, _: &mio::Registry) {
-        if let Some(socket) = &self.socket {
-            self.readiness.remove(socket.as_fd());
-        }
-        self.readiness.stop();
+        self.connection.stop();
     }
 
     fn wake(&mut self, _: &mio::Events) {
         if self.again.is_some_and(|at| at <= Instant::now()) {
             self.again = None;
-            if self.socket.is_none() {
-                match self.open() {
-                    Ok(()) => tracing::info!("the network at {} is back", self.path.display()),
-                    Err(_) => self.again = Some(Instant::now() + RETRY),
-                }
-            }
         }
+        self.connection.retry(|path| self.paths.open(path));
         self.mailbox.may_have_more();
         // A lost connection has been told of.
         let _ = self.fill();
-        if let Some(socket) = &self.socket {
-            // Asked for again by the frame that waits, if there is still no room.
-            self.readiness.wait_for_room(socket.as_fd(), false);
-        }
+        // Asked for again by the frame that waits, if there is still no room.
+        self.connection.wait_for_room(false);
     }
 
     fn send(&mut self, _: FrameHeader, frame: GuestBuffer<'_>) -> io::Result<bool> {
@@ -134,11 +104,11 @@ impl NetBackend for Datagram {
         if !(ethernet::HEADER..=MAX_FRAME).contains(&len) {
             return Ok(true);
         }
-        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Some(socket) = self.connection.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
         let Err(error) = volatile_io::gather(socket.as_fd(), &[], frame, 0) else { return Ok(true) };
         match Errno::from_io_error(&error) {
             _ if is_full(&error) => {
-                self.readiness.wait_for_room(socket.as_fd(), true);
+                self.connection.wait_for_room(true);
                 if error.kind() != io::ErrorKind::WouldBlock {
                     self.again = Some(Instant::now() + FULL);
                 }
@@ -147,7 +117,7 @@ impl NetBackend for Datagram {
             // Longer than the host lets a datagram be, or of more pieces: this frame alone is lost.
             None | Some(Errno::MSGSIZE | Errno::INVAL) => Ok(true),
             Some(_) => {
-                self.lose(&error);
+                self.connection.lose(&error);
                 Err(error)
             }
         }
@@ -163,13 +133,13 @@ impl NetBackend for Datagram {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        if !self.readiness.is_started() {
+        if !self.connection.is_started() {
             return None;
         }
-        [self.again, self.mailbox.deadline()].into_iter().flatten().min()
+        [self.connection.deadline(), self.again, self.mailbox.deadline()].into_iter().flatten().min()
     }
 
     fn is_up(&self) -> bool {
-        self.socket.is_some()
+        self.connection.socket().is_some()
     }
 }

@@ -2,12 +2,7 @@
 
 mod inbox;
 
-use std::{
-    io,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{io, os::fd::AsFd, path::Path, time::Instant};
 
 use hv_core::{
     memory::{GuestBuffer, volatile_io},
@@ -17,68 +12,43 @@ use mio::net::UnixStream;
 
 pub use inbox::{BadLength, Inbox};
 
-use super::{RETRY, enlarge, outbox::Outbox};
-use crate::{
-    ethernet,
-    readiness::{Readiness, tokens},
-};
+use super::{connection::Connection, enlarge, outbox::Outbox};
+use crate::ethernet;
 
 /// Frames up to this size are copied and joined; longer ones go straight from guest RAM.
 const SMALL: usize = 2048;
 
-/// A connection to the other program, made again when it was lost.
+/// A stream to the other program.
 #[derive(Debug)]
 pub(super) struct Stream {
-    path: PathBuf,
-    socket: Option<UnixStream>,
-    readiness: Readiness,
+    connection: Connection<UnixStream>,
     inbox: Inbox,
     outbox: Outbox,
     /// Whether there may be more to read.
     is_readable: bool,
-    retry: Option<Instant>,
+}
+
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let socket = UnixStream::connect(path)?;
+    enlarge(&socket);
+    Ok(socket)
 }
 
 impl Stream {
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        let socket = UnixStream::connect(path)?;
-        enlarge(&socket);
         Ok(Self {
-            path: path.to_owned(),
-            socket: Some(socket),
-            readiness: Readiness::new(tokens::SOCKET),
+            connection: Connection::new(path, open(path)?),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             is_readable: true,
-            retry: None,
         })
     }
 
-    /// The connection is of no use any more.
+    /// The connection is of no use any more, nor what was under way on it.
     fn lose(&mut self, why: &dyn std::fmt::Display) {
-        let Some(socket) = self.socket.take() else { return };
-        tracing::warn!("the network at {} went away: {why}", self.path.display());
-        self.readiness.remove(socket.as_fd());
+        self.connection.lose(why);
         self.inbox.clear();
         self.outbox.clear();
-        self.retry = Some(Instant::now() + RETRY);
-    }
-
-    fn reconnect(&mut self) {
-        let connected = UnixStream::connect(&self.path).and_then(|socket| {
-            self.readiness.add(socket.as_fd())?;
-            Ok(socket)
-        });
-        match connected {
-            Ok(socket) => {
-                tracing::info!("the network at {} is back", self.path.display());
-                enlarge(&socket);
-                self.socket = Some(socket);
-                self.is_readable = true;
-                self.retry = None;
-            }
-            Err(_) => self.retry = Some(Instant::now() + RETRY),
-        }
     }
 
     /// Writes what waits; true if nothing does any more.
@@ -86,10 +56,10 @@ impl Stream {
         if self.outbox.is_empty() {
             return Ok(true);
         }
-        let Some(socket) = &self.socket else { return Ok(true) };
+        let Some(socket) = self.connection.socket() else { return Ok(true) };
         match self.outbox.flush(socket) {
             Ok(is_empty) => {
-                self.readiness.wait_for_room(socket.as_fd(), !is_empty);
+                self.connection.wait_for_room(!is_empty);
                 Ok(is_empty)
             }
             Err(error) => {
@@ -105,7 +75,7 @@ impl Stream {
             let error: io::Error = match self.inbox.frame() {
                 Ok(Some(frame)) => return Ok(Some(frame.len())),
                 Ok(None) => {
-                    let Some(socket) = self.socket.as_ref().filter(|_| self.is_readable) else {
+                    let Some(socket) = self.connection.socket().filter(|_| self.is_readable) else {
                         return Ok(None);
                     };
                     match self.inbox.read_from(socket) {
@@ -129,29 +99,20 @@ impl Stream {
 
 impl NetBackend for Stream {
     fn start(&mut self, _: Offloads, registry: &mio::Registry) -> io::Result<()> {
-        self.readiness.start(registry)?;
         self.is_readable = true;
-        match &self.socket {
-            Some(socket) => self.readiness.add(socket.as_fd()),
-            None => Ok(()),
-        }
+        self.connection.start(registry)
     }
 
     fn stop(&mut self, _: &mio::Registry) {
-        if let Some(socket) = &self.socket {
-            self.readiness.remove(socket.as_fd());
-        }
-        self.readiness.stop();
+        self.connection.stop();
     }
 
     fn wake(&mut self, _: &mio::Events) {
-        if self.retry.is_some_and(|at| at <= Instant::now()) {
-            self.reconnect();
-        }
+        self.connection.retry(open);
         self.is_readable = true;
-        if let Some(socket) = self.socket.as_ref().filter(|_| self.outbox.is_empty()) {
+        if self.outbox.is_empty() {
             // Asked for again by the frame that waits, if there is still no room.
-            self.readiness.wait_for_room(socket.as_fd(), false);
+            self.connection.wait_for_room(false);
         }
         // Both lose the connection if it is over, before the link is looked at, and have said so then.
         let _ = self.drain();
@@ -163,7 +124,7 @@ impl NetBackend for Stream {
         if !(ethernet::HEADER..=MAX_FRAME).contains(&len) {
             return Ok(true);
         }
-        if self.socket.is_none() {
+        if self.connection.socket().is_none() {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let head = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
@@ -175,17 +136,17 @@ impl NetBackend for Stream {
         if is_small {
             return self.outbox.push(&head, frame, 0).map(|()| true);
         }
-        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Some(socket) = self.connection.socket() else { return Err(io::ErrorKind::NotConnected.into()) };
         match volatile_io::gather(socket.as_fd(), &head, frame, 0) {
             Ok(sent) if sent < head.len() + len => {
                 // The rest must follow, whatever becomes of the guest's buffer.
-                self.readiness.wait_for_room(socket.as_fd(), true);
+                self.connection.wait_for_room(true);
                 let kept = self.outbox.push(&head, frame, sent);
                 kept.map(|()| true).inspect_err(|error| self.lose(error))
             }
             Ok(_) => Ok(true),
             Err(error) if super::is_full(&error) => {
-                self.readiness.wait_for_room(socket.as_fd(), true);
+                self.connection.wait_for_room(true);
                 Ok(false)
             }
             // Of the guest's making, not the host's: too many pieces, or none of its RAM.
@@ -217,10 +178,10 @@ impl NetBackend for Stream {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.retry.filter(|_| self.readiness.is_started())
+        self.connection.deadline().filter(|_| self.connection.is_started())
     }
 
     fn is_up(&self) -> bool {
-        self.socket.is_some()
+        self.connection.socket().is_some()
     }
 }

@@ -5,6 +5,7 @@ mod programs;
 use std::{
     io::{Read, Write},
     os::unix::net::{UnixDatagram, UnixListener, UnixStream},
+    time::Duration,
 };
 
 use hv_core::net::{FrameHeader, Offloads};

@@ -17,6 +17,9 @@ use crate::checksum::Sum;
 /// Frames that wait for the guest besides what flows have, at most; answers beyond are dropped, as on any link.
 const MAX_WAITING: usize = 256;
 
+/// The hop limit of what we send, but for neighbour discovery.
+pub(crate) const HOP_LIMIT: u8 = 64;
+
 /// Two ends of a connection or an exchange, as the guest sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Ends {
@@ -158,18 +161,31 @@ pub(crate) fn ip_header_len(address: IpAddr) -> usize {
 
 /// Writes the IP header of a packet from `source` to `destination` with `len` bytes of payload.
 pub(crate) fn write_ip(packet: &mut [u8], source: IpAddr, destination: IpAddr, protocol: u8, len: usize) {
+    write_ip_with(HOP_LIMIT, packet, source, destination, protocol, len);
+}
+
+/// The same with another hop limit.
+pub(crate) fn write_ip_with(
+    hop_limit: u8,
+    packet: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    len: usize,
+) {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let total = u16::try_from(IPV4 + len).unwrap_or(u16::MAX).to_be_bytes();
             // Don't fragment: nobody between us and the guest would.
-            packet[..12].copy_from_slice(&[0x45, 0, total[0], total[1], 0, 0, 0x40, 0, 64, protocol, 0, 0]);
+            packet[..12]
+                .copy_from_slice(&[0x45, 0, total[0], total[1], 0, 0, 0x40, 0, hop_limit, protocol, 0, 0]);
             packet[12..16].copy_from_slice(&source.octets());
             packet[16..IPV4].copy_from_slice(&destination.octets());
             seal_ipv4(packet);
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let len = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
-            packet[..8].copy_from_slice(&[0x60, 0, 0, 0, len[0], len[1], protocol, 64]);
+            packet[..8].copy_from_slice(&[0x60, 0, 0, 0, len[0], len[1], protocol, hop_limit]);
             packet[8..24].copy_from_slice(&source.octets());
             packet[24..IPV6].copy_from_slice(&destination.octets());
         }

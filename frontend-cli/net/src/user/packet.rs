@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::checksum::Sum;
+use crate::{checksum::Sum, ethernet};
 
 /// Bytes of the Ethernet header.
-pub(crate) const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = ethernet::HEADER;
 
 /// Bytes of an IPv4 header without options.
 pub(crate) const IPV4: usize = 20;
@@ -19,16 +19,23 @@ pub(crate) const TCP: u8 = 6;
 /// Protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
 
-/// Extension headers that are looked over, at most: more is no honest packet.
+/// Number of the IPv6 extension header of fragments.
+pub(crate) const FRAGMENT: u8 = 44;
+
+/// IPv6 extension headers that are looked over: hop-by-hop options, routing, destination options (RFC 8200, 4).
+pub(crate) const EXTENSIONS: [u8; 3] = [0, 43, 60];
+
+/// So many at most: RFC 8200, 4.1 foresees each kind once, one twice.
 const MAX_EXTENSIONS: usize = 8;
 
-/// An IP packet in an Ethernet frame, by the places of its parts.
+/// An IP packet in an Ethernet frame, or alone, by the places of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) protocol: u8,
-    /// Where the header of TCP or UDP begins.
+    pub(crate) hop_limit: u8,
+    /// Where the header of TCP or UDP begins, or in IPv6 that of a fragment.
     pub(crate) transport: usize,
     /// Where the packet ends; the frame may go on.
     pub(crate) end: usize,
@@ -37,24 +44,26 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// The packet in `frame`, if there is a whole one.
+    /// The packet in `frame`, if there is a whole one and its header's checksum is right.
     pub(crate) fn parse(frame: &[u8]) -> Option<Self> {
-        let (ethernet, packet) = frame.split_at_checked(ETHERNET)?;
-        match [ethernet[12], ethernet[13]] {
-            [0x08, 0x00] => Self::parse_v4(packet),
-            [0x86, 0xdd] => Self::parse_v6(packet),
-            _ => None,
-        }
+        let (header, bytes) = frame.split_at_checked(ETHERNET)?;
+        let packet = match [header[12], header[13]] {
+            [0x08, 0x00] => {
+                let packet = Self::parse_v4(bytes)?;
+                Sum::default().add(&bytes[..packet.transport]).is_right().then_some(packet)?
+            }
+            [0x86, 0xdd] => Self::parse_v6(bytes)?,
+            _ => return None,
+        };
+        Some(Self { transport: ETHERNET + packet.transport, end: ETHERNET + packet.end, ..packet })
     }
 
-    fn parse_v4(packet: &[u8]) -> Option<Self> {
+    /// The IPv4 packet at the start of `packet`; its checksum is not looked at.
+    pub(crate) fn parse_v4(packet: &[u8]) -> Option<Self> {
         let header: &[u8; IPV4] = packet.first_chunk()?;
         let header_len = usize::from(header[0] & 15) * 4;
         let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
         if header[0] >> 4 != 4 || header_len < IPV4 || total < header_len || total > packet.len() {
-            return None;
-        }
-        if !Sum::default().add(&packet[..header_len]).is_right() {
             return None;
         }
         let address = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
@@ -62,14 +71,16 @@ impl Packet {
             source: address(12).into(),
             destination: address(16).into(),
             protocol: header[9],
-            transport: ETHERNET + header_len,
-            end: ETHERNET + total,
+            hop_limit: header[8],
+            transport: header_len,
+            end: total,
             // Offset or "more fragments".
             is_fragment: u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0,
         })
     }
 
-    fn parse_v6(packet: &[u8]) -> Option<Self> {
+    /// The IPv6 packet at the start of `packet`.
+    pub(crate) fn parse_v6(packet: &[u8]) -> Option<Self> {
         let header: &[u8; IPV6] = packet.first_chunk()?;
         let total = IPV6 + usize::from(u16::from_be_bytes([header[4], header[5]]));
         let packet = packet.get(..total)?;
@@ -83,9 +94,10 @@ impl Packet {
         let (mut protocol, mut transport, mut is_fragment) = (header[6], IPV6, false);
         for _ in 0..MAX_EXTENSIONS {
             let len = match protocol {
-                // Hop-by-hop options, routing, destination options (RFC 8200, 4).
-                0 | 43 | 60 => 8 + usize::from(*packet.get(transport + 1)?) * 8,
-                44 => {
+                extension if EXTENSIONS.contains(&extension) => {
+                    8 + usize::from(*packet.get(transport + 1)?) * 8
+                }
+                FRAGMENT => {
                     is_fragment = true;
                     break;
                 }
@@ -101,8 +113,9 @@ impl Packet {
             source: address(8)?.into(),
             destination: address(24)?.into(),
             protocol,
-            transport: ETHERNET + transport,
-            end: ETHERNET + total,
+            hop_limit: header[7],
+            transport,
+            end: total,
             is_fragment,
         })
     }

@@ -9,10 +9,10 @@ mod dns;
 mod echo;
 mod ethernet;
 mod guest;
-mod icmp;
 mod ip;
 mod neighbor;
 mod outbox;
+mod ping;
 mod reassembly;
 #[cfg(test)]
 mod tests;
@@ -37,6 +37,8 @@ use ip::{Form, Packet};
 use neighbor::Router;
 use outbox::Outbox;
 use reassembly::Reassembly;
+
+use super::icmp::Reason;
 
 /// The first of the tokens under which the services register their sockets; they use no token below.
 const FIRST_TOKEN: usize = 1 << 20;
@@ -297,27 +299,27 @@ impl Services {
     }
 
     fn ping(&mut self, mac: [u8; 6], packet: &Packet<'_>) {
-        if !icmp::is_echo_request(packet) {
+        if !ping::is_echo_request(packet) {
             return;
         }
-        if let Some(source) = icmp::answers_from(&self.config, packet.destination) {
-            icmp::reply(mac, source, packet, &mut self.outbox);
+        if let Some(source) = ping::answers_from(&self.config, packet.destination) {
+            ping::reply(mac, source, packet, &mut self.outbox);
             return;
         }
         if !self.config.is_host(packet.destination) {
             return;
         }
-        let refusal = if packet.hop_limit <= 1 {
-            Some(icmp::Refusal::HopLimit)
+        let reason = if packet.hop_limit <= 1 {
+            Some(Reason::HopLimit)
         } else if self.config.is_on_link(packet.destination) {
-            Some(icmp::Refusal::NoSuchHost)
+            Some(Reason::Host)
         } else if !(self.config.may_ping)(packet.destination) {
-            Some(icmp::Refusal::Prohibited)
+            Some(Reason::Prohibited)
         } else {
             self.echo.request(mac, packet, Instant::now(), self.registry.as_ref()).err()
         };
-        if let Some(refusal) = refusal {
-            icmp::refuse(&self.config, mac, packet, refusal, &mut self.outbox);
+        if let Some(reason) = reason {
+            ping::refuse(&self.config, mac, packet, reason, &mut self.outbox);
         }
     }
 }

@@ -32,7 +32,9 @@ fn pci_functions_are_in_their_slots() {
         let [vendor, device] =
             [0, 2].map(|at| u16::from_le_bytes(bench.load(ECAM + (u64::from(slot) << 15) + at)));
         match kind_in(slot) {
-            Some(kind) => assert_eq!((vendor, device), (0x1af4, 0x1040 + kind as u16), "slot {slot}"),
+            Some(kind) => {
+                assert_eq!((vendor, device), (0x1af4, 0x1040 + u16::from(kind.number())), "slot {slot}");
+            }
             None if slot == 0 => assert_eq!(bench.load(ECAM + 0xb), [0x06], "a host bridge"),
             None => assert_eq!((vendor, device), (0xffff, 0xffff), "slot {slot}"),
         }
@@ -63,7 +65,7 @@ fn virtio_mmio_windows_are_in_their_slots() {
     for slot in 0..32 {
         let base = VIRTIO_MMIO + u64::from(slot) * 0x1000;
         let [magic, version, kind] = [0, 4, 8].map(|at| u32::from_le_bytes(bench.load(base + at)));
-        let expected = kind_in(slot).map_or([u32::MAX; 3], |kind| [0x7472_6976, 2, kind as u32]);
+        let expected = kind_in(slot).map_or([u32::MAX; 3], |kind| [0x7472_6976, 2, kind.number().into()]);
         assert_eq!([magic, version, kind], expected, "slot {slot}");
     }
     for slot in 1..32_u64 {

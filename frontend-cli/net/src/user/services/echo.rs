@@ -12,10 +12,11 @@ use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use super::{
     FIRST_ECHO_TOKEN,
     datagrams::{Datagrams, MAX_AT_ONCE, MAX_DATAGRAM},
-    icmp::{self, Refusal},
     ip::Packet,
     outbox::Outbox,
+    ping,
 };
+use crate::user::icmp::Reason;
 
 /// Pings to different hosts, or by different programs, that are under way at most; the oldest gives way.
 const MAX_FLOWS: usize = 64;
@@ -63,7 +64,7 @@ impl Echo {
         packet: &Packet<'_>,
         now: Instant,
         registry: Option<&Registry>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Reason> {
         let [_, _, _, _, a, b, ..] = *packet.payload else { return Ok(()) };
         let (guest, destination, identifier) = (packet.source, packet.destination, [a, b]);
         let known = self.flows.iter().position(|flow| {
@@ -74,10 +75,10 @@ impl Echo {
         let place = match known {
             Some(place) => place,
             None => {
-                let registry = registry.ok_or(Refusal::Prohibited)?;
+                let registry = registry.ok_or(Reason::Prohibited)?;
                 let place = self.place();
                 let socket = open(registry, Token(FIRST_ECHO_TOKEN + place), destination)
-                    .map_err(|error| refusal(&error))?;
+                    .map_err(|error| reason(&error))?;
                 let outer = match socket.port() {
                     Ok(port) if port != 0 => port.to_be_bytes(),
                     _ => identifier,
@@ -100,7 +101,7 @@ impl Echo {
         match flow.socket.send(&message) {
             // What became of an earlier one is said here too; this one was not sent, like one that gets lost.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-            sent => sent.map_err(|error| refusal(&error)),
+            sent => sent.map_err(|error| reason(&error)),
         }
     }
 
@@ -138,7 +139,7 @@ impl Echo {
 fn answer(flow: &Flow, received: &[u8]) -> Option<Vec<u8>> {
     let message = if flow.guest.is_ipv4() { without_ip(received) } else { received };
     let [kind, 0, _, _, a, b, _, _, ..] = *message else { return None };
-    if kind != icmp::echo_reply(flow.guest) || [a, b] != flow.outer {
+    if kind != ping::echo_reply(flow.guest) || [a, b] != flow.outer {
         return None;
     }
     let mut message = message.to_vec();
@@ -164,10 +165,10 @@ fn open(registry: &Registry, token: Token, destination: IpAddr) -> io::Result<Da
     Datagrams::connect(registry, token, UdpSocket::from(socket), SocketAddr::new(destination, 0))
 }
 
-fn refusal(error: &io::Error) -> Refusal {
+fn reason(error: &io::Error) -> Reason {
     match error.kind() {
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Refusal::NoRoute,
-        io::ErrorKind::HostUnreachable => Refusal::NoSuchHost,
-        _ => Refusal::Prohibited,
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => Reason::NoRoute,
+        io::ErrorKind::HostUnreachable => Reason::Host,
+        _ => Reason::Prohibited,
     }
 }

@@ -2,13 +2,9 @@
 
 use std::net::IpAddr;
 
-use smoltcp::{
-    phy::ChecksumCapabilities,
-    wire::{
-        ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol, IpRepr, Ipv4Repr,
-        Ipv6Repr,
-    },
-};
+use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetAddress, EthernetFrame, EthernetProtocol, IpProtocol};
+
+use crate::user::link::{ip_header_len, write_ip_with};
 
 /// The Ethernet address of all stations.
 pub(super) const BROADCAST: [u8; 6] = [0xff; 6];
@@ -51,27 +47,19 @@ pub(super) struct Header {
 
 /// The frame with one IP packet, not cut into fragments; `None` if such a packet cannot be.
 pub(super) fn frame(from: [u8; 6], to: [u8; 6], header: &Header, payload: &[u8]) -> Option<Vec<u8>> {
-    let Header { protocol: next_header, hop_limit, .. } = *header;
-    let payload_len = payload.len();
-    let (repr, protocol) = match (header.source, header.destination) {
-        (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => {
-            let repr = Ipv4Repr { src_addr, dst_addr, next_header, payload_len, hop_limit };
-            u16::try_from(repr.buffer_len().checked_add(payload_len)?).ok()?;
-            (IpRepr::Ipv4(repr), EthernetProtocol::Ipv4)
-        }
-        (IpAddr::V6(src_addr), IpAddr::V6(dst_addr)) => {
-            u16::try_from(payload_len).ok()?;
-            (
-                IpRepr::Ipv6(Ipv6Repr { src_addr, dst_addr, next_header, payload_len, hop_limit }),
-                EthernetProtocol::Ipv6,
-            )
-        }
+    let Header { source, destination, protocol, hop_limit } = *header;
+    let header_len = ip_header_len(source);
+    // What IPv4 tells is the length of all, what IPv6 tells that of the payload.
+    let (kind, told) = match (source, destination) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => (EthernetProtocol::Ipv4, header_len.checked_add(payload.len())?),
+        (IpAddr::V6(_), IpAddr::V6(_)) => (EthernetProtocol::Ipv6, payload.len()),
         _ => return None,
     };
-    let mut bytes = empty(from, to, protocol, repr.buffer_len());
+    u16::try_from(told).ok()?;
+    let mut bytes = empty(from, to, kind, header_len + payload.len());
     let packet = &mut bytes[ETHERNET_HEADER_LEN..];
-    repr.emit(&mut *packet, &ChecksumCapabilities::default());
-    packet[repr.header_len()..].copy_from_slice(payload);
+    write_ip_with(hop_limit, packet, source, destination, protocol.into(), payload.len());
+    packet[header_len..].copy_from_slice(payload);
     Some(bytes)
 }
 

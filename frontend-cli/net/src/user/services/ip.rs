@@ -1,16 +1,11 @@
-//! IP packets of the guest: what one says, whether it is whole, and where its payload begins.
+//! IP packets of the guest as the services look at them: whole, with extensions to take out, or fragments.
 
 use std::net::IpAddr;
 
-use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
+use smoltcp::wire::IpProtocol;
 
 use super::ethernet::Header;
-
-/// The shortest IPv4 header, in bytes.
-const IPV4_HEADER: usize = 20;
-
-/// Extension headers that are walked over in one packet. RFC 8200, 4.1 foresees each kind once, one twice.
-const MAX_EXTENSIONS: usize = 8;
+use crate::user::packet;
 
 /// A packet that is no fragment.
 pub(super) struct Packet<'a> {
@@ -57,69 +52,47 @@ pub(super) enum Form<'a> {
 
 /// The IPv4 packet at the start of `bytes`; what follows it is Ethernet's padding.
 pub(super) fn parse_v4(bytes: &[u8]) -> Option<Form<'_>> {
-    let packet = Ipv4Packet::new_checked(bytes).ok()?;
-    if packet.version() != 4 || usize::from(packet.header_len()) < IPV4_HEADER {
-        return None;
-    }
-    let header = Header {
-        source: packet.src_addr().into(),
-        destination: packet.dst_addr().into(),
-        protocol: packet.next_header(),
-        hop_limit: packet.hop_limit(),
-    };
-    if packet.more_frags() || packet.frag_offset() != 0 {
+    let places = packet::Packet::parse_v4(bytes)?;
+    let (header, payload) = (header(&places), &bytes[places.transport..places.end]);
+    if places.is_fragment {
+        let [_, _, _, _, a, b, high, low, ..] = *bytes else { return None };
+        let place = u16::from_be_bytes([high, low]);
         return Some(Form::Fragment(Fragment {
             header,
-            identification: packet.ident().into(),
-            offset: packet.frag_offset().into(),
-            more: packet.more_frags(),
-            data: packet.payload(),
+            identification: u16::from_be_bytes([a, b]).into(),
+            offset: usize::from(place & 0x1fff) * 8,
+            more: place & 0x2000 != 0,
+            data: payload,
         }));
     }
-    let bytes = bytes.get(..packet.total_len().into())?;
-    Some(Form::Whole(whole(header, bytes, packet.payload())))
+    Some(Form::Whole(whole(header, &bytes[..places.end], payload)))
 }
 
 /// The IPv6 packet at the start of `bytes`.
 pub(super) fn parse_v6(bytes: &[u8]) -> Option<Form<'_>> {
-    let packet = Ipv6Packet::new_checked(bytes).ok()?;
-    if packet.version() != 6 {
+    let places = packet::Packet::parse_v6(bytes)?;
+    let (header, payload) = (header(&places), &bytes[places.transport..places.end]);
+    if places.is_fragment {
+        let ([next, _, high, low, identification @ ..], data) = payload.split_first_chunk::<8>()?;
+        let offset = u16::from_be_bytes([*high, *low]);
+        return Some(Form::Fragment(Fragment {
+            header: Header { protocol: (*next).into(), ..header },
+            identification: u32::from_be_bytes(*identification),
+            offset: (offset & !7).into(),
+            more: offset & 1 != 0,
+            data,
+        }));
+    }
+    if packet::EXTENSIONS.contains(&places.protocol) {
         return None;
     }
-    let mut header = Header {
-        source: packet.src_addr().into(),
-        destination: packet.dst_addr().into(),
-        protocol: packet.next_header(),
-        hop_limit: packet.hop_limit(),
-    };
-    let bytes = bytes.get(..packet.total_len())?;
-    let mut payload = packet.payload();
-    for extensions in 0..MAX_EXTENSIONS {
-        match header.protocol {
-            IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts => {
-                let [next, len] = *payload.first_chunk()?;
-                payload = payload.get((usize::from(len) + 1) * 8..)?;
-                header.protocol = next.into();
-            }
-            IpProtocol::Ipv6Frag => {
-                let ([next, _, high, low, identification @ ..], data) = payload.split_first_chunk::<8>()?;
-                let offset = u16::from_be_bytes([*high, *low]);
-                header.protocol = (*next).into();
-                return Some(Form::Fragment(Fragment {
-                    header,
-                    identification: u32::from_be_bytes(*identification),
-                    offset: (offset & !7).into(),
-                    more: offset & 1 != 0,
-                    data,
-                }));
-            }
-            _ => {
-                let packet = whole(header, bytes, payload);
-                return Some(if extensions == 0 { Form::Whole(packet) } else { Form::Extended(packet) });
-            }
-        }
-    }
-    None
+    let packet = whole(header, &bytes[..places.end], payload);
+    Some(if places.transport == packet::IPV6 { Form::Whole(packet) } else { Form::Extended(packet) })
+}
+
+fn header(places: &packet::Packet) -> Header {
+    let packet::Packet { source, destination, protocol, hop_limit, .. } = *places;
+    Header { source, destination, protocol: protocol.into(), hop_limit }
 }
 
 fn whole<'a>(header: Header, bytes: &'a [u8], payload: &'a [u8]) -> Packet<'a> {

@@ -14,8 +14,9 @@ use smoltcp::{
 };
 
 use super::{
-    ServicesConfig, config::IPV6_PREFIX_LEN, ethernet::group, guest::Guest, icmp, ip::Packet, outbox::Outbox,
+    ServicesConfig, config::IPV6_PREFIX_LEN, ethernet::group, guest::Guest, ip::Packet, outbox::Outbox,
 };
+use crate::user::icmp;
 
 /// What is not from this very link has a lower one (RFC 4861, 6.1.1 and 7.1.1).
 const HOP_LIMIT: u8 = 255;

@@ -5,15 +5,18 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use smoltcp::wire::{
-    ETHERNET_HEADER_LEN, EthernetProtocol, Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet,
-    UDP_HEADER_LEN, UdpPacket,
-};
+use smoltcp::wire::{ETHERNET_HEADER_LEN, EthernetProtocol, IpProtocol, UDP_HEADER_LEN, UdpPacket};
 
 use super::{
     DNS_PORT,
     dns::Answer,
     ethernet::{self, Header},
+};
+use crate::user::{
+    fragments::fragments,
+    icmp,
+    link::{HOP_LIMIT, ip_header_len},
+    packet::IPV4,
 };
 
 /// Frames that wait at most; the oldest gives way. Enough for ten answers of 64 KiB in fragments of 1500 bytes.
@@ -21,13 +24,6 @@ const MAX_FRAMES: usize = 512;
 
 /// An IPv4 packet of this size is never cut (RFC 791, 3.1), so no MTU is taken for smaller.
 const MIN_MTU: u16 = 576;
-
-/// The hop limit of what the services send, but for neighbour discovery.
-const HOP_LIMIT: u8 = 64;
-
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const FRAGMENT_HEADER: usize = 8;
 
 /// The queue to the guest.
 pub(super) struct Outbox {
@@ -110,19 +106,10 @@ impl Outbox {
         hop_limit: u8,
         message: &mut [u8],
     ) {
-        let protocol = match (source, destination) {
-            (IpAddr::V4(_), IpAddr::V4(_)) => {
-                let Ok(mut packet) = Icmpv4Packet::new_checked(&mut *message) else { return };
-                packet.fill_checksum();
-                IpProtocol::Icmp
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let Ok(mut packet) = Icmpv6Packet::new_checked(&mut *message) else { return };
-                packet.fill_checksum(&source, &destination);
-                IpProtocol::Icmpv6
-            }
-            _ => return,
-        };
+        if source.is_ipv4() != destination.is_ipv4() || message.len() < icmp::HEADER {
+            return;
+        }
+        let protocol = icmp::seal(source, destination, message).into();
         self.ip(mac, source, destination, protocol, hop_limit, message);
     }
 
@@ -136,67 +123,18 @@ impl Outbox {
         payload: &[u8],
     ) {
         let header = Header { source, destination, protocol, hop_limit };
-        let room = self.mtu - if source.is_ipv4() { IPV4_HEADER } else { IPV6_HEADER };
-        if payload.len() <= room {
-            if let Some(frame) = ethernet::frame(self.mac, mac, &header, payload) {
-                self.push(frame);
-            }
-            return;
+        let Some(frame) = ethernet::frame(self.mac, mac, &header, payload) else { return };
+        let transport = ETHERNET_HEADER_LEN + ip_header_len(source);
+        if frame.len() <= ETHERNET_HEADER_LEN + self.mtu {
+            return self.push(frame);
         }
-        if u16::try_from(payload.len() + IPV4_HEADER).is_err() {
+        // Put together again, a packet is never longer than IPv4's.
+        if u16::try_from(payload.len() + IPV4).is_err() {
             return;
         }
         self.identification = self.identification.wrapping_add(1);
-        let room = if source.is_ipv4() { room } else { room - FRAGMENT_HEADER };
-        let size = room & !7;
-        for (index, data) in payload.chunks(size).enumerate() {
-            let offset = index * size;
-            let more = offset + data.len() < payload.len();
-            let Ok(offset) = u16::try_from(offset) else { return };
-            let fragment = if source.is_ipv4() {
-                self.fragment_v4(mac, &header, offset, more, data)
-            } else {
-                self.fragment_v6(mac, &header, offset, more, data)
-            };
-            if let Some(frame) = fragment {
-                self.push(frame);
-            }
+        for fragment in fragments(&frame, transport, self.mtu, self.identification) {
+            self.push(fragment);
         }
-    }
-
-    fn fragment_v4(
-        &self,
-        mac: [u8; 6],
-        header: &Header,
-        offset: u16,
-        more: bool,
-        data: &[u8],
-    ) -> Option<Vec<u8>> {
-        let mut frame = ethernet::frame(self.mac, mac, header, data)?;
-        let [.., high, low] = self.identification.to_be_bytes();
-        let mut packet = Ipv4Packet::new_unchecked(&mut frame[ETHERNET_HEADER_LEN..]);
-        packet.set_ident(u16::from_be_bytes([high, low]));
-        packet.set_dont_frag(false);
-        packet.set_more_frags(more);
-        packet.set_frag_offset(offset);
-        packet.fill_checksum();
-        Some(frame)
-    }
-
-    fn fragment_v6(
-        &self,
-        mac: [u8; 6],
-        header: &Header,
-        offset: u16,
-        more: bool,
-        data: &[u8],
-    ) -> Option<Vec<u8>> {
-        let mut payload = Vec::with_capacity(FRAGMENT_HEADER + data.len());
-        payload.extend([header.protocol.into(), 0]);
-        payload.extend((offset | u16::from(more)).to_be_bytes());
-        payload.extend(self.identification.to_be_bytes());
-        payload.extend(data);
-        let header = Header { protocol: IpProtocol::Ipv6Frag, ..*header };
-        ethernet::frame(self.mac, mac, &header, &payload)
     }
 }

@@ -8,13 +8,11 @@ use hv_core::net::FrameHeader;
 use super::{Exchange, Host, Port, Source, UDP_HEADER, Udp};
 use crate::user::{
     addresses::{MTU, gateway_towards},
+    fragments::fragments,
     icmp::{self, Reason},
-    link::{Ends, Frame, Link, ip_header_len, seal_ipv4, write_ip},
-    packet::{ETHERNET, IPV4, IPV6, UDP},
+    link::{Ends, Frame, Link, ip_header_len, write_ip},
+    packet::{ETHERNET, UDP},
 };
-
-/// Bytes of an IPv6 fragment header.
-const FRAGMENT_HEADER: usize = 8;
 
 /// The longest payload over IPv4, which is as much as a host's socket sends.
 const MAX_PAYLOAD: usize = 65_507;
@@ -171,38 +169,9 @@ fn finish(link: &mut Link, frame: &mut Frame, ends: Ends, len: usize) -> bool {
     let accepted = std::mem::take(&mut link.accepted);
     link.checksum(ends, UDP, transport, bytes);
     link.accepted = accepted;
-    fragment(link, bytes, transport);
-    link.pop(frame)
-}
-
-/// Cuts the packet in `frame`, whose payload begins at `transport`, into fragments in the link's queue.
-fn fragment(link: &mut Link, frame: &[u8], transport: usize) {
-    let is_ipv4 = transport == ETHERNET + IPV4;
-    let headers = if is_ipv4 { IPV4 } else { IPV6 + FRAGMENT_HEADER };
-    let most = (usize::from(MTU) - headers) & !7;
-    let identification = link.next_identification();
-    let payload = &frame[transport..];
-    for (index, part) in payload.chunks(most).enumerate() {
-        let offset = u16::try_from(index * most).unwrap_or(u16::MAX);
-        let more = index * most + part.len() < payload.len();
-        let mut bytes = frame[..transport].to_vec();
-        if is_ipv4 {
-            let total = u16::try_from(IPV4 + part.len()).unwrap_or(u16::MAX).to_be_bytes();
-            let place = ((offset / 8) | (u16::from(more) << 13)).to_be_bytes();
-            let packet = &mut bytes[ETHERNET..];
-            packet[2..4].copy_from_slice(&total);
-            packet[4..6].copy_from_slice(&identification.to_be_bytes());
-            packet[6..8].copy_from_slice(&place);
-            seal_ipv4(packet);
-        } else {
-            let len = u16::try_from(FRAGMENT_HEADER + part.len()).unwrap_or(u16::MAX).to_be_bytes();
-            bytes[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&len);
-            bytes[ETHERNET + 6] = 44;
-            let place = (offset | u16::from(more)).to_be_bytes();
-            let [high, low] = identification.to_be_bytes();
-            bytes.extend([UDP, 0, place[0], place[1], 0, 0, high, low]);
-        }
-        bytes.extend(part);
-        link.push(FrameHeader::default(), bytes);
+    let identification = link.next_identification().into();
+    for fragment in fragments(bytes, transport, MTU.into(), identification) {
+        link.push(FrameHeader::default(), fragment);
     }
+    link.pop(frame)
 }
