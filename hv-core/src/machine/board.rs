@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io::Write, sync::Arc, time::SystemTime};
 
 use anyhow::ensure;
 
-use super::MachineConfig;
+use super::{MOST_CPUS, MachineConfig};
 use crate::{
     arch::Arch,
     boot::Payload,
@@ -16,7 +16,8 @@ use crate::{
     devices::{PowerEvents, uart::UartInput},
     irq::{IrqChip, IrqLine, SharedLine},
     memory::{GuestRam, RamLayout},
-    virtio::{Surroundings, VirtioDevice},
+    pci::Segment,
+    virtio::{self, Surroundings, Transport, VirtioDevice},
 };
 
 /// An architecture whose machines can be built.
@@ -100,6 +101,51 @@ pub(super) fn slots(virtio: &VirtioDevices) -> anyhow::Result<Vec<u8>> {
 }
 
 const LAST_SLOT: u8 = 31;
+
+/// # Errors
+/// Neither the machine type nor a host with at most `max_vcpus` has as many as `config` asks.
+fn check_cpus(config: &MachineConfig, max_vcpus: u32) -> anyhow::Result<()> {
+    let most = max_vcpus.min(MOST_CPUS);
+    ensure!(
+        (1..=most).contains(&config.cpus),
+        "{} vCPUs are not possible here: give 1 to {most} by --cpus",
+        config.cpus
+    );
+    Ok(())
+}
+
+/// Puts virtio devices into their slots: onto `segment`, or into register windows of `memory`. `place` says where the
+/// window of a slot begins, and its line. Answers what `segment` does not drive.
+///
+/// # Errors
+/// A device does not fit.
+fn place_virtio(
+    kit: &mut Kit<'_>,
+    virtio: VirtioDevices,
+    segment: &mut Segment,
+    memory: &mut Bus,
+    place: impl Fn(u8) -> (u64, u32),
+) -> anyhow::Result<Vec<Arc<dyn Device>>> {
+    let mut windows: Vec<Arc<dyn Device>> = Vec::new();
+    for (slot, device) in virtio {
+        let (window, gsi) = place(slot);
+        let line = kit.line(gsi);
+        let surroundings = kit.surroundings.clone();
+        match kit.shape.config.transport {
+            Transport::Pci => {
+                let chip = Arc::clone(&kit.irq_chip);
+                let transport = virtio::pci::Pci::new(device, surroundings, chip, line)?;
+                segment.add(slot, Arc::new(transport))?;
+            }
+            Transport::Mmio => {
+                let transport = Arc::new(virtio::mmio::Mmio::new(device, surroundings, window, line));
+                memory.insert(window, virtio::mmio::WINDOW_SIZE, transport.clone())?;
+                windows.push(transport);
+            }
+        }
+    }
+    Ok(windows)
+}
 
 /// The wall clock that the guest's real-time clock starts from.
 pub type WallClock = Box<dyn Fn() -> SystemTime + Send + Sync>;

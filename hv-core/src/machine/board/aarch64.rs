@@ -19,7 +19,7 @@ use crate::{
         pl031::{self, Pl031},
         pl061::{self, Pl061},
     },
-    machine::{MOST_CPUS, MachineConfig},
+    machine::MachineConfig,
     memory::{GuestRam, RamLayout},
     pci::{Ecam, Segment, Windows},
     tables::aarch64::{Description, Pci, Window},
@@ -82,12 +82,7 @@ impl Board for Aarch64 {
     const SERIAL_CONSOLE: &'static str = "ttyAMA0";
 
     fn plan(facts: &Facts, config: &MachineConfig) -> anyhow::Result<Plan<Self>> {
-        let most = facts.max_vcpus.min(MOST_CPUS);
-        ensure!(
-            (1..=most).contains(&config.cpus),
-            "{} vCPUs are not possible here: give 1 to {most} by --cpus",
-            config.cpus
-        );
+        super::check_cpus(config, facts.max_vcpus)?;
         let bits = facts.physical_address_bits;
         ensure!(
             bits >= NARROW,
@@ -127,23 +122,8 @@ impl Board for Aarch64 {
         devices.extend([uart as Arc<dyn Device>, clock, gpio.clone(), frame]);
 
         let mut segment = Segment::new(Windows { low: PCI, high: 0..0 });
-        for (slot, device) in virtio {
-            let line = kit.line(slot_spi(slot));
-            let surroundings = kit.surroundings.clone();
-            match kit.shape.config.transport {
-                Transport::Pci => {
-                    let chip = Arc::clone(&kit.irq_chip);
-                    let transport = virtio::pci::Pci::new(device, surroundings, chip, line)?;
-                    segment.add(slot, Arc::new(transport))?;
-                }
-                Transport::Mmio => {
-                    let Window { base, size, .. } = slot_window(slot);
-                    let transport = Arc::new(virtio::mmio::Mmio::new(device, surroundings, base, line));
-                    memory.insert(base, size, transport.clone())?;
-                    devices.push(transport);
-                }
-            }
-        }
+        let place = |slot| (slot_window(slot).base, slot_spi(slot));
+        devices.extend(super::place_virtio(&mut kit, virtio, &mut segment, &mut memory, place)?);
         let segment = Arc::new(segment);
         segment.connect(&mut memory, ECAM)?;
         devices.push(segment);

@@ -20,11 +20,11 @@ use crate::{
         i8042::{self, I8042},
         uart16550::{self, Uart16550},
     },
-    machine::{MOST_CPUS, MachineConfig},
+    machine::MachineConfig,
     memory::{GuestRam, RamLayout},
     pci::{ConfigPorts, Ecam, Segment, Windows},
     tables::acpi,
-    virtio::{self, Transport},
+    virtio::Transport,
 };
 
 const GIB: u64 = 1 << 30;
@@ -69,12 +69,7 @@ impl Board for X86_64 {
     const SERIAL_CONSOLE: &'static str = "ttyS0";
 
     fn plan(facts: &x86_64::Facts, config: &MachineConfig) -> anyhow::Result<Plan<Self>> {
-        let most = facts.max_vcpus.min(MOST_CPUS);
-        ensure!(
-            (1..=most).contains(&config.cpus),
-            "{} vCPUs are not possible here: give 1 to {most} by --cpus",
-            config.cpus
-        );
+        super::check_cpus(config, facts.max_vcpus)?;
         let bits = facts.physical_address_bits;
         ensure!(
             bits >= ADDRESS_BITS,
@@ -107,23 +102,8 @@ impl Board for X86_64 {
         devices.extend([uart as Arc<dyn Device>, rtc, keyboard, power.clone()]);
 
         let mut segment = Segment::new(Windows { low: PCI_LOW, high: PCI_HIGH });
-        for (slot, device) in virtio {
-            let line = kit.line(slot_gsi(slot));
-            let surroundings = kit.surroundings.clone();
-            match kit.shape.config.transport {
-                Transport::Pci => {
-                    let chip = Arc::clone(&kit.irq_chip);
-                    let transport = virtio::pci::Pci::new(device, surroundings, chip, line)?;
-                    segment.add(slot, Arc::new(transport))?;
-                }
-                Transport::Mmio => {
-                    let base = slot_window(slot).into();
-                    let transport = Arc::new(virtio::mmio::Mmio::new(device, surroundings, base, line));
-                    memory.insert(base, virtio::mmio::WINDOW_SIZE, transport.clone())?;
-                    devices.push(transport);
-                }
-            }
-        }
+        let place = |slot| (slot_window(slot).into(), slot_gsi(slot));
+        devices.extend(super::place_virtio(&mut kit, virtio, &mut segment, &mut memory, place)?);
         let segment = Arc::new(segment);
         segment.connect(&mut memory, ECAM)?;
         ports.insert(CONFIG_PORTS, 8, Arc::new(ConfigPorts::new(segment.clone())))?;
