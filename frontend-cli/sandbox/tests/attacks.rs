@@ -1,7 +1,10 @@
 //! Threads of each kind that do what they may not, in child processes: what becomes of the process, and what it says.
 //!
 //! This program is the child, too: `attack MODE NETWORK THREAD ACT` closes the doors and does the act on a thread of the kind.
-#![expect(unsafe_code, reason = "an attack is a system call that nothing safe makes")]
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "an attack is a system call that nothing safe makes")
+)]
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
@@ -45,6 +48,8 @@ mod linux {
     /// The exit code of a violation here.
     const CODE: i32 = 99;
     const FOLDER: &str = "HV_SANDBOX_TEST_FOLDER";
+    /// Puts a byte into the input of a terminal.
+    const TIOCSTI: i64 = 0x5412;
     /// The abstract name that the parent listens on.
     const ABSTRACT: &str = "HV_SANDBOX_TEST_NAME";
 
@@ -146,7 +151,7 @@ mod linux {
                     -1,
                 ],
             )),
-            "typing" => result(unsafe_call(libc::SYS_ioctl, [0, libc::TIOCSTI.cast_signed(), 0, 0, 0])),
+            "typing" => result(unsafe_call(libc::SYS_ioctl, [0, TIOCSTI, 0, 0, 0])),
             "usual" => usual(),
             "itself" => itself(),
             call => result(unsafe_call(named(CALLS, call), [0; 5])),
