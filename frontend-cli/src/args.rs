@@ -81,7 +81,8 @@ pub(crate) enum Command {
 #[command(after_help = "\
 In the console of a guest with --kernel: Ctrl-A x leaves, Ctrl-A Ctrl-A sends Ctrl-A, Ctrl-A ? shows the keys.
 
-Exit codes: the command's own; without a command, 0 the guest powered off. 2 usage error, 123 the guest crashed, \
+Exit codes: the command's own; without a command, 0 the guest powered off. 2 usage error, 122 hv did what its sandbox \
+forbids, 123 the guest crashed, \
 124 --timeout passed, 125 hv failed, 126 the command cannot be run, 127 it was not found.")]
 pub(crate) struct RunArguments {
     /// Image to run: a name such as debian:bookworm, or the path of a root's folder, a tar archive of one, an OCI layout,
@@ -138,6 +139,10 @@ pub(crate) struct RunArguments {
     /// Hypervisor: auto takes what can run stock guests here; kvm and hvf try; emulated runs arm64 guests anywhere
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub(crate) accel: Accelerator,
+    /// What hv's own process may still do once its guest runs: only what guests need (on), all, with the host's log of what more
+    /// that is (log), or all (off)
+    #[arg(long, value_name = "WHEN", default_value = "on")]
+    pub(crate) sandbox: Sandbox,
     /// Machine type
     #[arg(long, value_name = "TYPE", default_value = "hv-1")]
     pub(crate) machine: MachineType,
@@ -192,6 +197,13 @@ pub(crate) enum Accelerator {
     Hvf,
     /// An emulated arm64 machine, in builds with the feature `emulator`
     Emulated,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sandbox {
+    On,
+    Log,
+    Off,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -263,6 +275,7 @@ mod tests {
         assert_eq!(arguments.console(), &Console::Stdio);
         assert_eq!(arguments.on_reboot, OnReboot::Restart);
         assert_eq!(arguments.accel, Accelerator::Auto);
+        assert_eq!(arguments.sandbox, Sandbox::On);
         assert_eq!(arguments.timeout, None);
         assert_eq!(arguments.network.net(), Net::default());
         assert!(!arguments.network.is_asked_for());

@@ -124,15 +124,15 @@ impl Choice {
         cfg_if::cfg_if! {
             if #[cfg(feature = "emulator")] {
                 match self {
-                    Self::Native => run::on::<native::Native>(arguments, files, guest),
+                    Self::Native => run::on::<native::Native>(arguments, files, guest, native::RUNS_ON),
                     Self::Emulated => {
                         // Cores that wait outside would have to look for each other's interrupts.
                         backend_hvf::simulation::wfi_waits(true);
-                        run::on::<backend_hvf::Hvf>(arguments, files, guest)
+                        run::on::<backend_hvf::Hvf>(arguments, files, guest, hv_sandbox::Hypervisor::Emulator)
                     }
                 }
             } else {
-                run::on::<native::Native>(arguments, files, guest)
+                run::on::<native::Native>(arguments, files, guest, native::RUNS_ON)
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode as Code,
 };
 
-use crate::{backend, exit_code::ExitCode, host_memory::HostMemory};
+use crate::{backend, exit_code::ExitCode, host_memory::HostMemory, sandbox};
 
 /// Less than this for guests is too little: a distribution's kernel and initrd need it to start.
 const LEAST_MEMORY: u64 = 256 << 20;
@@ -17,6 +17,7 @@ const LEAST_MEMORY: u64 = 256 << 20;
 pub(crate) fn doctor() -> Code {
     let mut report = Report::new(backend::examine(false), HostMemory::of_this_host(), backend::HAS_EMULATOR);
     report.findings.extend(network::examine());
+    report.findings.extend(sandbox::examine());
     // A reader that left early, as `head` does, has seen enough.
     let _ = writeln!(io::stdout(), "{report}");
     if report.is_sound() { Code::SUCCESS } else { ExitCode::Failed.into() }

@@ -6,6 +6,8 @@
 pub(crate) enum ExitCode {
     /// The command line was not understood.
     Usage = 2,
+    /// A thread of `hv` did what its sandbox forbids.
+    Forbidden = 122,
     /// The guest crashed: kernel panic, triple fault, fatal vCPU error.
     GuestCrashed = 123,
     /// `--timeout` passed and the guest was stopped.

@@ -76,10 +76,18 @@ pub(crate) fn register(arguments: &RunArguments) -> anyhow::Result<Option<Regist
     or_without(arguments, made.map(Some))
 }
 
-/// Lets other processes ask and tell the guest. One that nobody named does without where that cannot be.
+/// Makes the guest's control socket. One that nobody named does without where there can be none.
 ///
 /// # Errors
 /// There can be no socket.
+pub(crate) fn listen(arguments: &RunArguments, guest: &mut Registration) -> anyhow::Result<()> {
+    or_without(arguments, guest.listen())
+}
+
+/// Lets other processes ask and tell the guest. One that nobody named does without where that cannot be.
+///
+/// # Errors
+/// There can be no thread.
 pub(crate) fn serve(
     arguments: &RunArguments,
     guest: &mut Registration,

@@ -30,6 +30,7 @@ mod network;
 mod own_pages;
 mod progress;
 mod run;
+mod sandbox;
 mod signals;
 mod table;
 mod terminal;

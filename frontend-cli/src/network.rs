@@ -56,6 +56,8 @@ pub(crate) struct Network {
     capture: Option<PathBuf>,
     limits: RateLimits,
     record: NetworkRecord,
+    /// Folders that it goes on to use.
+    folders: Vec<PathBuf>,
 }
 
 /// Opens the network that `arguments` ask for; nothing if the guest is to have none.
@@ -76,6 +78,7 @@ pub(crate) fn open(
     let mut set_up = agent::Network { mac: mac.0, mtu: net.mtu, ..agent::Network::default() };
     let mut user = None;
     let mut segment_record = None;
+    let mut folders = Vec::new();
     let backends: Vec<Box<dyn NetBackend>> = match &net.cable {
         Cable::None => return Ok(None),
         Cable::User { host, segment } => {
@@ -93,7 +96,8 @@ pub(crate) fn open(
             match segment {
                 None => vec![network],
                 Some(name) => {
-                    let (both, own) = join(network, name, guest)?;
+                    let (both, own, folder) = join(network, name, guest)?;
+                    folders.push(folder);
                     segment_record = Some(SegmentRecord::new(name, &own));
                     set_up.addresses.extend(own);
                     vec![both]
@@ -101,7 +105,12 @@ pub(crate) fn open(
             }
         }
         Cable::Tap(name) => tap::open(name, net.queues.map_or(1, std::num::NonZero::get))?,
-        Cable::Socket(path) => vec![socket::connect(path)?],
+        Cable::Socket(path) => {
+            let parent = guest.map_or_else(std::env::temp_dir, |guest| guest.folder().to_owned());
+            let (network, folder) = socket::connect(path, &parent)?;
+            folders.extend(folder);
+            vec![network]
+        }
         Cable::Vmnet(mode) => vec![vmnet::open(*mode)?],
     };
     // Who is at the other end is not known, and gives addresses if somebody does.
@@ -113,7 +122,7 @@ pub(crate) fn open(
         None => Rate::of(bandwidth),
     });
     let limits = RateLimits { bytes, operations: None };
-    Ok(Some(Network { mac, backends, set_up, user, capture: net.capture, limits, record }))
+    Ok(Some(Network { mac, backends, set_up, user, capture: net.capture, limits, record, folders }))
 }
 
 fn address(address: impl Into<IpAddr>, prefix: u8) -> agent::Address {
@@ -145,15 +154,16 @@ fn join(
     out: Box<dyn NetBackend>,
     name: &str,
     guest: Option<&Registration>,
-) -> anyhow::Result<(Box<dyn NetBackend>, [agent::Address; 2])> {
+) -> anyhow::Result<(Box<dyn NetBackend>, [agent::Address; 2], PathBuf)> {
     let Some(guest) = guest.map(Registration::name) else {
         bail!("a guest on the segment {name} needs a folder of its own; check XDG_RUNTIME_DIR");
     };
     let segments = folders::runtime()?.join(SEGMENTS);
     folders::make_private(&segments)?;
-    let segment = segment::join(&segments.join(name), guest)?;
+    let folder = segments.join(name);
+    let segment = segment::join(&folder, guest)?;
     let both = Switch::new(out, segment).with_context(|| format!("segment {name} cannot be joined"))?;
-    Ok((Box::new(both), segment_addresses(hash(guest))))
+    Ok((Box::new(both), segment_addresses(hash(guest)), folder))
 }
 
 /// The addresses on a segment of the guest whose name has this hash.
@@ -186,6 +196,11 @@ impl Network {
     /// How the agent sets the card up.
     pub(crate) fn set_up(&self) -> agent::Network {
         self.set_up.clone()
+    }
+
+    /// Folders that it goes on to use.
+    pub(crate) fn folders(&self) -> &[PathBuf] {
+        &self.folders
     }
 
     /// Writes down what the network is, with the ports that were really taken.

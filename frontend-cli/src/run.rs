@@ -27,13 +27,13 @@ use hv_core::{
 use rustix::process::{Resource, Rlimit, Signal as ProcessSignal, getrlimit, setrlimit};
 
 use crate::{
-    args::{OnReboot, RunArguments},
+    args::{OnReboot, RunArguments, Sandbox},
     attended::{self, Front},
     backend, background,
     config::{self, Files},
     exit_code::{Code, ExitCode},
     guests::{self, Registration},
-    image, message, network,
+    image, message, network, sandbox,
     signals::{self, Signal},
     terminal::{self, RawTerminal},
 };
@@ -79,6 +79,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs a guest until it ends.
 pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<Code> {
+    if arguments.sandbox != Sandbox::Off {
+        hv_sandbox::ready();
+    }
     if arguments.guest.in_background {
         background::enter()?;
     } else if arguments.guest.detach {
@@ -123,6 +126,7 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     arguments: &RunArguments,
     files: Files,
     mut guest: Option<&mut Registration>,
+    runs_on: hv_sandbox::Hypervisor,
 ) -> anyhow::Result<Code> {
     let event_loop = EventLoop::new().context("out of file descriptors; raise `ulimit -n`")?;
     let log = guest.as_ref().map_or(Ok(None), |guest| guest.open_log())?;
@@ -130,7 +134,18 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     let front = arguments.guest.attended.as_deref().map(Front::connect).transpose()?;
     let listeners = tee::Listeners { tap: ConsoleTap::new(), log };
     let tap = listeners.tap.clone();
-    let parts = assembly::assemble(&H::open()?, arguments, files, event_loop.bell(MACHINE), listeners)?;
+    let hypervisor = H::open()?;
+    let mut vsock = None;
+    if let Some(guest) = guest.as_mut() {
+        guests::listen(arguments, guest)?;
+        vsock = files.image.as_ref().map(|_| guest.vsock_listener()).transpose()?;
+    }
+    let places = sandbox::places(guest.as_deref(), files.network.as_ref());
+    let opened = assembly::open::<H>(arguments, files)?;
+    // All is open, and this thread is the only one.
+    let threads = sandbox::close(arguments, runs_on, places)?;
+    let parts =
+        assembly::assemble(&hypervisor, arguments, opened, event_loop.bell(MACHINE), listeners, threads)?;
     let (send, orders) = mpsc::channel();
     let ring = Ring { send, bell: event_loop.bell(ORDERS) };
     let remote =
@@ -139,7 +154,7 @@ pub(crate) fn on<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         guests::serve(arguments, guest, remote.clone())?;
         if let Some(command) = &parts.command {
             guest.set_process(&command.start)?;
-            command.serve_sockets(&guest.vsock_socket())?;
+            vsock.map_or(Ok(()), |listener| command.serve_sockets(listener))?;
         }
     }
     let (awaited, log) = match guest.filter(|_| arguments.guest.in_background) {

@@ -68,6 +68,16 @@ pub(crate) fn restore() {
     }
 }
 
+/// As [`restore`], for a thread that may be anywhere: if the modes are at work just now, they stay as they are.
+pub(crate) fn restore_at_once() {
+    if let Ok(original) = ORIGINAL.try_lock()
+        && let Some(modes) = original.as_ref()
+        && RAW.swap(false, Ordering::SeqCst)
+    {
+        let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
+    }
+}
+
 /// Whether a newline no longer returns to the left.
 pub(crate) fn is_raw() -> bool {
     RAW.load(Ordering::SeqCst)

@@ -11,7 +11,7 @@ use host::Host;
 use hv_core::{
     boot::{Payload, PayloadFile},
     hypervisor::{ArchOf, Hypervisor},
-    io::EventLoop,
+    io::{EventLoop, Threads},
     machine::{
         Event, Machine, MachineConfig,
         board::{Board, Parts},
@@ -43,6 +43,7 @@ fn main() -> anyhow::Result<ExitCode> {
         serial: Box::new(io::stdout()),
         clock: Box::new(SystemTime::now),
         virtio: Vec::new(),
+        threads: Threads::of_any_kind(),
     };
 
     // Its cores run on threads of their own, and a bell rings when there is an event.

@@ -4,8 +4,10 @@ mod bell;
 mod doorbell;
 mod event_loop;
 mod rate;
+mod threads;
 
 pub use bell::Bell;
 pub use doorbell::{Doorbell, DoorbellHost, NoDoorbellHost, WatchedDoorbell};
 pub use event_loop::{EventLoop, Ready};
 pub use rate::{Clock, Rate, RateLimiter, RateLimits, TokenBucket};
+pub use threads::{ThreadKind, Threads};

@@ -10,7 +10,7 @@ mod quota;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, mpsc},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -32,7 +32,7 @@ use crate::{
     device::Device,
     devices::uart::UartInput,
     hypervisor::{Access, ArchOf, Hypervisor, Vcpu, Vm, VmPlan},
-    io::Bell,
+    io::{Bell, ThreadKind, Threads},
     memory::{self, GuestRam},
     virtio::Surroundings,
 };
@@ -96,10 +96,14 @@ impl<V: Vm<Arch: Board>> Machine<V> {
             vm.map(region, Access::ReadWrite)?;
         }
         let control = Arc::new(Control::new(bell));
-        let Parts { payload, serial, clock, virtio } = parts;
+        let Parts { payload, serial, clock, virtio, threads } = parts;
         let shape = Shape { config: config.clone(), ram: plan.ram, slots };
-        let surroundings =
-            Surroundings { ram: ram.clone(), doorbells: vm.doorbell_host(), reclaimer: vm.reclaimer() };
+        let surroundings = Surroundings {
+            ram: ram.clone(),
+            doorbells: vm.doorbell_host(),
+            reclaimer: vm.reclaimer(),
+            threads: threads.clone(),
+        };
         let kit = Kit::new(&shape, vm.irq_chip(), surroundings, control.clone());
         let Furnished { memory, ports, devices, power_button, serial_input } =
             V::Arch::furnish(kit, serial, clock, virtio)?;
@@ -120,12 +124,13 @@ impl<V: Vm<Arch: Board>> Machine<V> {
             governor: governor.transpose()?,
             state: State::Off,
         };
-        machine.make_cores(&Arc::new(memory), &Arc::new(ports))?;
+        machine.make_cores(&threads, &Arc::new(memory), &Arc::new(ports))?;
         Ok(machine)
     }
 
     fn make_cores(
         &mut self,
+        threads: &Threads,
         memory: &Arc<crate::bus::Bus>,
         ports: &Arc<crate::bus::Bus>,
     ) -> anyhow::Result<()> {
@@ -141,10 +146,8 @@ impl<V: Vm<Arch: Board>> Machine<V> {
                 counts: Arc::clone(&self.counts),
                 quota: self.governor.as_ref().map(|governor| Arc::clone(&governor.quota)),
             };
-            let thread = thread::Builder::new()
-                .name(format!("vcpu{index}"))
-                .stack_size(CORE_STACK)
-                .spawn(move || core.live(made))
+            let thread = threads
+                .start(ThreadKind::Core, format!("vcpu{index}"), CORE_STACK, move || core.live(made))
                 .context("cannot start a vCPU thread")?;
             self.cores.push(thread);
             // One after the other: hosts give out redistributors in the order in which cores are made.

@@ -25,7 +25,7 @@ pub use queue::{Chain, ConfigInterrupt, QueueInterrupt, Virtqueue};
 
 use crate::{
     hypervisor::Reclaimer,
-    io::{EventLoop, Ready},
+    io::{EventLoop, Ready, ThreadKind},
     memory::GuestRam,
 };
 
@@ -130,6 +130,11 @@ impl fmt::Debug for Activation {
 pub trait QueueWorker: Send {
     /// The virtqueues whose doorbells it wants to hear, in the device's numbering.
     fn queues(&self) -> &[u16];
+
+    /// The kind of thread that it runs, and ends, on.
+    fn thread(&self) -> ThreadKind {
+        ThreadKind::Worker
+    }
 
     /// Called on the worker's thread when it starts, and again after each pause: watches sources of its
     /// own under the numbers [`FIRST_SOURCE`]`..63`.

@@ -8,7 +8,7 @@ pub mod stream;
 use std::{
     fs, io,
     os::{fd::AsFd, unix::fs::FileTypeExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use hv_core::net::NetBackend;
@@ -24,9 +24,11 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 /// Connects to the program that serves `path`: by the stream protocol if it is a stream socket (frames behind their
 /// length), else by the datagram protocol (a frame in each). Neither has a header, so nothing is left to the other.
 ///
+/// The datagram protocol needs a path of this end's own: in a new folder in `parent`, which is told and goes with the network.
+///
 /// # Errors
 /// Nobody serves it, or not for this user.
-pub fn connect(path: &Path) -> Result<Box<dyn NetBackend>, NetError> {
+pub fn connect(path: &Path, parent: &Path) -> Result<(Box<dyn NetBackend>, Option<PathBuf>), NetError> {
     error::check_length(path)?;
     let owned = || path.to_owned();
     let metadata = fs::metadata(path).map_err(|error| reason(path, error))?;
@@ -34,10 +36,11 @@ pub fn connect(path: &Path) -> Result<Box<dyn NetBackend>, NetError> {
         return Err(NetError::NotASocket { path: owned() });
     }
     match stream::Stream::connect(path) {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => Ok((Box::new(stream), None)),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::PROTOTYPE) => {
-            let datagram = datagram::Datagram::connect(path).map_err(|error| reason(path, error))?;
-            Ok(Box::new(datagram))
+            let datagram = datagram::Datagram::connect(path, parent).map_err(|error| reason(path, error))?;
+            let folder = datagram.folder().to_owned();
+            Ok((Box::new(datagram), Some(folder)))
         }
         Err(error) => Err(reason(path, error)),
     }

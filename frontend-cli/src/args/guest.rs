@@ -9,6 +9,7 @@ use super::{Console, RunArguments};
 use crate::{
     detach_keys::DetachKeys,
     guests::{self, Record, Wish},
+    sandbox,
 };
 
 /// How a guest is known and kept.
@@ -73,5 +74,6 @@ impl RunArguments {
         record.command.clone_from(&self.command);
         record.cpus = self.cpus;
         record.memory = self.memory;
+        record.sandbox = Some(sandbox::describe(self.sandbox));
     }
 }

@@ -11,6 +11,8 @@ use crate::{
 pub(super) use backend_hvf::Hvf as Native;
 /// Its name on the command line.
 pub(super) const ACCELERATOR: Accelerator = Accelerator::Hvf;
+/// What it is to the sandbox.
+pub(super) const RUNS_ON: hv_sandbox::Hypervisor = hv_sandbox::Hypervisor::Native;
 
 /// Asks the framework whether it runs guests for this binary.
 pub(super) fn examine(_brief: bool) -> Vec<Finding> {

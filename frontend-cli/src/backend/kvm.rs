@@ -15,6 +15,8 @@ use crate::{
 pub(super) use backend_kvm::Kvm as Native;
 /// Its name on the command line.
 pub(super) const ACCELERATOR: Accelerator = Accelerator::Kvm;
+/// What it is to the sandbox.
+pub(super) const RUNS_ON: hv_sandbox::Hypervisor = hv_sandbox::Hypervisor::Native;
 
 /// What a run of a small guest showed.
 #[derive(Debug, Clone, PartialEq, Eq)]

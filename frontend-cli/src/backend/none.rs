@@ -9,6 +9,8 @@ use crate::{
 pub(super) use backend_hvf::Hvf as Native;
 /// Its name on the command line.
 pub(super) const ACCELERATOR: Accelerator = Accelerator::Emulated;
+/// What it is to the sandbox.
+pub(super) const RUNS_ON: hv_sandbox::Hypervisor = hv_sandbox::Hypervisor::Emulator;
 
 /// Says why there is none.
 pub(super) fn examine(_brief: bool) -> Vec<Finding> {

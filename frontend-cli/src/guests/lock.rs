@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use hv_sandbox::{Access, Place};
 
 use super::LOCK;
 
@@ -28,6 +29,11 @@ impl Changing {
         file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
         Ok(Self { _file: file })
     }
+}
+
+/// What of `folder` is needed to take a guest off the list.
+pub(super) fn sandbox_places(folder: &Path) -> Vec<Place> {
+    vec![Place::new(folder.join(ALL), Access::Write), Place::new(folder, Access::RemoveFolders)]
 }
 
 /// Takes the lock of the guest in `folder` for as long as the file is open; nothing if another process has it.

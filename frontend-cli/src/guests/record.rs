@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{folders, network::NetworkRecord};
+use crate::{folders, network::NetworkRecord, sandbox::SandboxRecord};
 
 /// The most bytes of a record.
 const LIMIT: u64 = 60 << 10;
@@ -46,6 +46,9 @@ pub(crate) struct Record {
     /// Ports of the host that lead to it, as on the command line, with those that were really taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<String>,
+    /// Its process's sandbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sandbox: Option<SandboxRecord>,
     /// How it ended; nothing while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<End>,

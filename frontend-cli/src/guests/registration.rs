@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, net::UnixListener},
     path::{Path, PathBuf},
     process,
     sync::Arc,
@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, bail};
 use hv_agent_protocol::Start;
 use hv_control::{ConsoleTap, Handle, Server};
+use hv_sandbox::{Access, Place};
 
 use super::{
     CONTROL_SOCKET, End, LAYER, LOG, LogFile, PID, PROCESS, Places, Record, VSOCK_SOCKET, listing,
@@ -49,6 +50,8 @@ pub(crate) struct Registration {
     record: Record,
     /// The record is that of this run, and written.
     is_described: bool,
+    /// The control socket, until somebody answers on it.
+    listener: Option<UnixListener>,
     server: Option<(Server, ConsoleTap)>,
     /// Locked until the guest is off the list.
     lock: Option<File>,
@@ -110,6 +113,7 @@ impl Registration {
             kept,
             record,
             is_described: false,
+            listener: None,
             server: None,
             lock: Some(lock),
         })
@@ -119,9 +123,42 @@ impl Registration {
         &self.name
     }
 
-    /// Where the guest's vsock socket belongs.
-    pub(crate) fn vsock_socket(&self) -> PathBuf {
-        self.folder.join(VSOCK_SOCKET)
+    /// The folder of what goes with the guest's process.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Paths that are needed to change the list and to keep this guest's records.
+    pub(crate) fn sandbox_places(&self) -> Vec<Place> {
+        let mut places = lock::sandbox_places(&self.places.runtime);
+        places.push(Place::new(&self.folder, Access::Own));
+        if let Some(kept) = self.kept() {
+            places.push(Place::new(kept, Access::Own));
+            places.extend(kept.parent().map(|parent| Place::new(parent, Access::RemoveFolders)));
+        }
+        places
+    }
+
+    /// Makes the guest's vsock socket.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn vsock_listener(&self) -> anyhow::Result<UnixListener> {
+        let path = self.folder.join(VSOCK_SOCKET);
+        folders::private_socket(&path)
+            .with_context(|| format!("vsock socket {} cannot be made", path.display()))
+    }
+
+    /// Makes the control socket; who connects waits until [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn listen(&mut self) -> anyhow::Result<()> {
+        let path = self.folder.join(CONTROL_SOCKET);
+        let listener = folders::private_socket(&path);
+        self.listener =
+            Some(listener.with_context(|| format!("control socket {} cannot be made", path.display()))?);
+        Ok(())
     }
 
     /// Writes down how the guest's command runs, for the commands that are run beside it.
@@ -177,19 +214,15 @@ impl Registration {
         self.record.write(&self.folder, false)
     }
 
-    /// From now on other processes may ask and tell the guest, through `handle`.
+    /// From now on other processes may ask and tell the guest, through `handle`, if its control socket was made.
     ///
     /// # Errors
-    /// There can be no socket or thread for it.
+    /// There can be no thread for it.
     pub(crate) fn serve(&mut self, handle: Arc<dyn Handle>) -> anyhow::Result<()> {
-        let path = self.folder.join(CONTROL_SOCKET);
-        let serve = || -> io::Result<_> {
-            let listener = folders::private_socket(&path)?;
-            let tap = handle.tap().clone();
-            Ok((hv_control::serve(listener, handle)?, tap))
-        };
-        let served = serve().with_context(|| format!("control socket {} cannot be made", path.display()))?;
-        self.server = Some(served);
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        let tap = handle.tap().clone();
+        let server = hv_control::serve(listener, handle).context("the control socket cannot be served")?;
+        self.server = Some((server, tap));
         Ok(())
     }
 

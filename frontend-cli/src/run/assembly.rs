@@ -4,13 +4,14 @@ use std::{fs::File, os::fd::AsFd, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use hv_core::{
+    block::file::FileDisk,
     boot::{
         Payload, PayloadFile,
         console::{ConsoleDriver, console_driver},
     },
     chardev::{ConsoleMerge, Input, Output, Port, WaitingSink},
     hypervisor::{ArchOf, Hypervisor, Vm},
-    io::{Bell, Rate, RateLimiter, RateLimits},
+    io::{Bell, Rate, RateLimiter, RateLimits, Threads},
     machine::{
         Machine, MachineConfig,
         board::{self, Board},
@@ -21,6 +22,7 @@ use hv_core::{
         block::Block,
         console::{Console, HostPort},
         entropy::Entropy,
+        net::Net,
         vsock::Vsock,
     },
 };
@@ -36,6 +38,7 @@ use crate::{
     config::Files,
     console::{self, Ends},
     image::{ImageFiles, KERNEL_WORDS, LAYER_SERIAL, ROOT_SERIAL},
+    network::{Counters, Network},
 };
 
 /// Slots of the machine type `hv-1`.
@@ -55,35 +58,64 @@ const GUEST_CID: u32 = 3;
 /// The most queues that a disk has unless the command line says another number.
 const DISK_QUEUES: u16 = 4;
 
-/// Builds the machine on `hypervisor`; `bell` rings at its events, `listeners` hear what the guest shows.
-pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
-    hypervisor: &H,
-    arguments: &RunArguments,
-    files: Files,
-    bell: Bell,
-    listeners: Listeners,
-) -> anyhow::Result<Parts<H::Vm>> {
-    let transport = match arguments.transport {
+/// Everything that a machine has of its host, open.
+pub(super) struct Opened {
+    payload: Payload,
+    append: String,
+    driver: ConsoleDriver,
+    ends: Ends,
+    random: File,
+    disks: Vec<FileDisk>,
+    card: Option<(Net, Counters)>,
+    image: Option<ImageFiles>,
+}
+
+fn transport(arguments: &RunArguments) -> virtio::Transport {
+    match arguments.transport {
         args::Transport::Pci => virtio::Transport::Pci,
         args::Transport::Mmio => virtio::Transport::Mmio,
-    };
-    let config = MachineConfig {
-        cpus: arguments.cpus,
-        memory: arguments.memory,
-        transport,
-        cpu_quota: arguments.cpu_quota,
-    };
-    let (kernel, path) = files.kernel;
+    }
+}
+
+/// Opens what is not open yet: after this no file, device or socket of the host is opened for the machine.
+pub(super) fn open<H: Hypervisor<Vm: Vm<Arch: Board>>>(
+    arguments: &RunArguments,
+    files: Files,
+) -> anyhow::Result<Opened> {
+    let Files { kernel: (kernel, path), initrd, disks, network, image } = files;
     let kernel = PayloadFile::kernel(kernel, path);
-    let append = words(files.image.is_some(), arguments.append.as_deref().unwrap_or_default());
-    let driver = console_driver(&kernel, transport);
+    let append = words(image.is_some(), arguments.append.as_deref().unwrap_or_default());
+    let driver = console_driver(&kernel, transport(arguments));
     let payload = Payload {
         command_line: command_line(driver, ArchOf::<H>::SERIAL_CONSOLE, &append),
         kernel,
-        initrd: files.initrd.map(|(file, path)| PayloadFile::initrd(file, path)),
+        initrd: initrd.map(|(file, path)| PayloadFile::initrd(file, path)),
     };
+    let ends = console::open(arguments.console())?;
+    let random =
+        File::open("/dev/urandom").context("cannot open /dev/urandom, the guest's source of entropy")?;
+    let card = network.map(Network::device).transpose()?;
+    Ok(Opened { payload, append, driver, ends, random, disks, card, image })
+}
 
-    let Ends { output, input, pty } = console::open(arguments.console())?;
+/// Builds the machine on `hypervisor`; `bell` rings at its events, `listeners` hear what the guest shows, and `threads` makes those
+/// of its cores and devices.
+pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
+    hypervisor: &H,
+    arguments: &RunArguments,
+    opened: Opened,
+    bell: Bell,
+    listeners: Listeners,
+    threads: Threads,
+) -> anyhow::Result<Parts<H::Vm>> {
+    let config = MachineConfig {
+        cpus: arguments.cpus,
+        memory: arguments.memory,
+        transport: transport(arguments),
+        cpu_quota: arguments.cpu_quota,
+    };
+    let Opened { payload, append, driver, ends, random, disks, card, image } = opened;
+    let Ends { output, input, pty } = ends;
     let is_terminal = *arguments.console() == args::Console::Stdio
         && input.as_ref().is_some_and(|input| rustix::termios::isatty(input.as_fd()));
     let output = Output::start(listeners.beside(output)).context("cannot start a thread for the console")?;
@@ -96,19 +128,17 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     };
     let (console, handle) = Console::new("console0", terminal, Vec::new());
 
-    let random =
-        File::open("/dev/urandom").context("cannot open /dev/urandom, the guest's source of entropy")?;
     let mut devices: board::VirtioDevices = vec![
         (CONSOLE_SLOT, Box::new(console)),
         (ENTROPY_SLOT, Box::new(Entropy::new("entropy0", Box::new(random)))),
     ];
-    if arguments.balloon || files.image.is_some() {
+    if arguments.balloon || image.is_some() {
         // Free pages come without a word from here.
         let (balloon, _) = Balloon::new("balloon0");
         devices.push((BALLOON_SLOT, Box::new(balloon)));
     }
     let most = u16::try_from(arguments.cpus).unwrap_or(u16::MAX).min(DISK_QUEUES);
-    for (number, (disk, asked)) in (0_u8..).zip(files.disks.into_iter().zip(&arguments.disk)) {
+    for (number, (disk, asked)) in (0_u8..).zip(disks.into_iter().zip(&arguments.disk)) {
         let serial = asked.serial.as_deref().unwrap_or_default();
         let queues = asked.queues.map_or(most, std::num::NonZero::get);
         let block = Block::new(format!("disk{number}"), serial, Arc::new(disk), queues);
@@ -118,16 +148,12 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
         };
         devices.push((FIRST_DISK_SLOT + number, Box::new(block)));
     }
-    let network = match files.network {
-        None => None,
-        Some(network) => {
-            let (card, counters) = network.device()?;
-            devices.push((NET_SLOT, Box::new(card)));
-            Some(counters)
-        }
-    };
+    let network = card.map(|(card, counters)| {
+        devices.push((NET_SLOT, Box::new(card)));
+        counters
+    });
 
-    let command = files.image.map(|image| {
+    let command = image.map(|image| {
         let ImageFiles { root, layer, start, stop_signal } = image;
         let disk = |name: &str, serial: &str, disk| Box::new(Block::new(name, serial, Arc::new(disk), most));
         devices.push((ROOT_SLOT, disk("root", ROOT_SERIAL, root)));
@@ -143,7 +169,7 @@ pub(super) fn assemble<H: Hypervisor<Vm: Vm<Arch: Board>>>(
     });
 
     let serial = Box::new(WaitingSink::new(screen.port(Port::Uart)));
-    let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices };
+    let parts = board::Parts { payload, serial, clock: Box::new(SystemTime::now), virtio: devices, threads };
     let machine = Machine::assemble(hypervisor, &config, parts, bell)?;
     let consoles = Consoles {
         serial: machine.serial_input().clone(),

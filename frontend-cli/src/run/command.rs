@@ -2,8 +2,7 @@
 
 use std::{
     io::{self, PipeReader},
-    os::unix::net::UnixStream,
-    path::Path,
+    os::unix::net::{UnixListener, UnixStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +28,7 @@ use crate::{
     },
     detach_keys::DetachKeys,
     exit_code::Code,
-    folders, threads,
+    threads,
 };
 
 /// So long may the agent take from its first word to being ready: it loads modules and mounts disks.
@@ -115,13 +114,12 @@ pub(super) enum Then {
 }
 
 impl Command {
-    /// Lets other processes connect to the guest's sockets at `path`.
+    /// Lets other processes connect to the guest's sockets by `listener`.
     ///
     /// # Errors
-    /// There can be no such socket.
-    pub(super) fn serve_sockets(&self, path: &Path) -> anyhow::Result<()> {
-        let served = folders::private_socket(path).and_then(|listener| self.sockets.serve(listener));
-        served.with_context(|| format!("vsock socket {} cannot be made", path.display()))
+    /// The host is out of descriptors.
+    pub(super) fn serve_sockets(&self, listener: UnixListener) -> anyhow::Result<()> {
+        self.sockets.serve(listener).context("the guest's vsock socket cannot be served")
     }
 
     /// Waits for the agent from now on, and has it run the command. What it says goes to `output`, too, where that is

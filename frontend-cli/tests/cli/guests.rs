@@ -52,7 +52,7 @@ impl Home {
         Self { root: folder.to_owned() }
     }
 
-    fn hv(&self, words: &[&str]) -> Command {
+    pub(crate) fn hv(&self, words: &[&str]) -> Command {
         let mut command = hv(words);
         command.env("XDG_RUNTIME_DIR", self.root.join("run")).env("XDG_DATA_HOME", self.root.join("data"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

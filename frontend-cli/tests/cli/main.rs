@@ -10,6 +10,7 @@ mod harness;
 mod manifest;
 mod network;
 mod registry;
+mod sandbox;
 mod terminal;
 mod words;
 
@@ -22,6 +23,7 @@ fn main() -> std::process::ExitCode {
         guests::CASES,
         manifest::CASES,
         registry::CASES,
+        sandbox::CASES,
     ];
     harness::run(&cases.concat())
 }

@@ -8,6 +8,7 @@ use std::{
 use hv_core::{
     arch::{Aarch64, X86_64},
     boot::{Payload, PayloadFile},
+    io::Threads,
     machine::board::{Board, Parts, VirtioDevices},
 };
 
@@ -28,7 +29,8 @@ pub(crate) trait TinyKernel: Board {
         file.write_all(&Self::kernel(code))?;
         let kernel = PayloadFile::kernel(file, "tiny");
         let payload = Payload { kernel, initrd: None, command_line: String::new() };
-        Ok(Parts { payload, serial: Box::new(serial), clock: Box::new(SystemTime::now), virtio })
+        let (serial, clock) = (Box::new(serial), Box::new(SystemTime::now));
+        Ok(Parts { payload, serial, clock, virtio, threads: Threads::of_any_kind() })
     }
 }
 

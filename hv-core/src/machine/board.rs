@@ -14,6 +14,7 @@ use crate::{
     bus::Bus,
     device::Device,
     devices::{PowerEvents, uart::UartInput},
+    io::Threads,
     irq::{IrqChip, IrqLine, SharedLine},
     memory::{GuestRam, RamLayout},
     pci::Segment,
@@ -81,6 +82,8 @@ pub struct Parts {
     pub clock: WallClock,
     /// Its virtio devices, with the slot of each.
     pub virtio: VirtioDevices,
+    /// How the threads of its cores and devices are started.
+    pub threads: Threads,
 }
 
 /// Virtio devices, with the slot of each.

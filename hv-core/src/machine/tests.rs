@@ -161,7 +161,8 @@ fn config(transport: Transport, cpus: u32) -> MachineConfig {
 fn parts(serial: impl io::Write + Send + 'static, virtio: VirtioDevices) -> Parts {
     let payload =
         Payload { kernel: kernel(&vmlinux()), initrd: None, command_line: "console=ttyS0".to_owned() };
-    Parts { payload, serial: Box::new(serial), clock: Box::new(SystemTime::now), virtio }
+    let (serial, clock) = (Box::new(serial), Box::new(SystemTime::now));
+    Parts { payload, serial, clock, virtio, threads: Threads::of_any_kind() }
 }
 
 fn entropy(slot: u8) -> (u8, Box<dyn VirtioDevice>) {

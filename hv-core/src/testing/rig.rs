@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bus::Bus,
     device::Device,
-    io::{DoorbellHost, NoDoorbellHost},
+    io::{DoorbellHost, NoDoorbellHost, Threads},
     irq::IrqLine,
     memory::GuestRam,
     pci::{PciDevice, Segment, Windows},
@@ -80,8 +80,12 @@ impl Rig {
             TransportKind::Mmio | TransportKind::PciLine => Arc::new(NoDoorbellHost),
         };
         let reclaimer = SoftReclaimer::new(ram.clone(), GRANULE);
-        let surroundings =
-            Surroundings { ram: ram.clone(), doorbells: host, reclaimer: Arc::new(reclaimer.clone()) };
+        let surroundings = Surroundings {
+            ram: ram.clone(),
+            doorbells: host,
+            reclaimer: Arc::new(reclaimer.clone()),
+            threads: Threads::of_any_kind(),
+        };
         let line = IrqLine::new(chip.clone(), GSI);
         let mut bus = Bus::default();
         let device: Arc<dyn Device> = match kind {

@@ -16,11 +16,11 @@ use super::{
     Activation, ConfigInterrupt, Kind, QueueInterrupt, VirtioDevice, Virtqueue,
     negotiation::{Negotiation, Status, Transition},
     queue::InterruptSink,
-    workers::{Bells, Workers},
+    workers::{Bells, Failed, Workers},
 };
 use crate::{
     hypervisor::Reclaimer,
-    io::{Doorbell, DoorbellHost},
+    io::{Doorbell, DoorbellHost, Threads},
     memory::GuestRam,
 };
 
@@ -33,6 +33,8 @@ pub struct Surroundings {
     pub doorbells: Arc<dyn DoorbellHost>,
     /// Takes RAM back that the guest does not need.
     pub reclaimer: Arc<dyn Reclaimer>,
+    /// Starts the threads of workers.
+    pub threads: Threads,
 }
 
 /// Where the doorbell of a virtqueue is at this moment, if the guest can reach it.
@@ -135,7 +137,8 @@ impl Endpoint {
         };
         let workers = state.device.activate(activation)?;
         let signals = Arc::clone(&self.signals);
-        Ok(Workers::new(self.name.clone(), workers, Arc::new(move |error| signals.fail(error))))
+        let failed: Failed = Arc::new(move |error| signals.fail(error));
+        Ok(Workers::new(self.name.clone(), self.surroundings.threads.clone(), workers, failed))
     }
 
     fn start_workers(&self, state: &mut State) {

@@ -3,14 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt, io,
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
 use super::{FIRST_SOURCE, QueueWorker};
-use crate::io::{Bell, Doorbell, DoorbellHost, EventLoop, Ready, WatchedDoorbell};
+use crate::io::{Bell, Doorbell, DoorbellHost, EventLoop, Ready, ThreadKind, Threads, WatchedDoorbell};
 
 /// The source that tells a worker's thread to end.
 const STOP: u8 = 63;
@@ -31,6 +27,7 @@ pub type Failed = Arc<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 /// so what was rung meanwhile is never lost.
 pub struct Workers {
     name: String,
+    threads: Threads,
     failed: Failed,
     paused: Vec<Box<dyn QueueWorker>>,
     running: Vec<Running>,
@@ -48,8 +45,13 @@ pub struct Bells(Vec<(u16, Bell)>);
 
 impl Workers {
     /// The workers of device `name`, paused.
-    pub fn new(name: impl Into<String>, workers: Vec<Box<dyn QueueWorker>>, failed: Failed) -> Self {
-        Self { name: name.into(), failed, paused: workers, running: Vec::new() }
+    pub fn new(
+        name: impl Into<String>,
+        threads: Threads,
+        workers: Vec<Box<dyn QueueWorker>>,
+        failed: Failed,
+    ) -> Self {
+        Self { name: name.into(), threads, failed, paused: workers, running: Vec::new() }
     }
 
     /// Starts all workers. `doorbell` says where each virtqueue's doorbell is, and `host` watches it if it can.
@@ -72,8 +74,8 @@ impl Workers {
         for post in posts {
             let stop = post.event_loop.bell(STOP);
             let failed = Arc::clone(&self.failed);
-            let thread = thread::Builder::new().name(self.name.clone()).stack_size(STACK_SIZE);
-            match thread.spawn(move || post.run(&*failed)) {
+            let kind = post.worker.thread();
+            match self.threads.start(kind, self.name.clone(), STACK_SIZE, move || post.run(&*failed)) {
                 Ok(thread) => self.running.push(Running { stop, thread }),
                 Err(error) => (self.failed)(&format_args!("cannot start a thread: {error}")),
             }
@@ -95,6 +97,18 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.pause();
+        for worker in self.paused.drain(..) {
+            // What it does at its end is for its own kind of thread: the caller may be a core's.
+            let kind = worker.thread();
+            if kind == ThreadKind::Worker {
+                continue;
+            }
+            if let Ok(thread) = self.threads.start(kind, self.name.clone(), STACK_SIZE, move || drop(worker))
+            {
+                // A panic in it has been printed.
+                let _ = thread.join();
+            }
+        }
     }
 }
 

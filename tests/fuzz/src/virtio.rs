@@ -16,7 +16,7 @@ use hv_core::{
     bus::Bus,
     chardev::{CharSink, Full, Input, TerminalSize, Wake},
     device::Device,
-    io::{EventLoop, NoDoorbellHost, Ready},
+    io::{EventLoop, NoDoorbellHost, Ready, Threads},
     memory::{GuestBuffer, GuestRam},
     testing::{RecordingChip, SoftReclaimer},
     virtio::{
@@ -145,6 +145,7 @@ impl Machine {
             ram: Arc::clone(&ram),
             doorbells: Arc::new(NoDoorbellHost),
             reclaimer: Arc::new(SoftReclaimer::new(Arc::clone(&ram), 4096)),
+            threads: Threads::of_any_kind(),
         };
         let mut bus = Bus::default();
         let device = connect(device, surroundings, Arc::clone(&chip), &mut bus);

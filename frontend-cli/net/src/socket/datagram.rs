@@ -44,10 +44,16 @@ struct Paths {
 }
 
 impl Datagram {
-    pub(super) fn connect(path: &Path) -> io::Result<Self> {
-        let mut paths = Paths { folder: tempfile::Builder::new().prefix("hv-net-").tempdir()?, count: 0 };
+    pub(super) fn connect(path: &Path, parent: &Path) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(".net-").tempdir_in(parent)?;
+        let mut paths = Paths { folder, count: 0 };
         let connection = Connection::new(path, paths.open(path)?);
         Ok(Self { connection, paths, mailbox: Mailbox::default(), again: None })
+    }
+
+    /// Where this end's paths are.
+    pub(super) fn folder(&self) -> &Path {
+        self.paths.folder.path()
     }
 
     /// Reads until there is a frame, or nothing to read; says how long the frame is.

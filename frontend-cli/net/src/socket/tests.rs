@@ -147,7 +147,7 @@ fn frames_pass_datagrams_both_ways() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gvproxy.socket");
     let peer = UnixDatagram::bind(&path).unwrap();
-    let mut card = Worker::new(datagram::Datagram::connect(&path).unwrap());
+    let mut card = Worker::new(datagram::Datagram::connect(&path, &std::env::temp_dir()).unwrap());
     let mut bytes = vec![0; 70_000];
     let (len, from) = peer.recv_from(&mut bytes).unwrap();
     assert_eq!(&bytes[..len], b"VFKT");
@@ -197,7 +197,7 @@ fn a_datagram_peer_that_goes_is_greeted_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gvproxy.socket");
     let peer = UnixDatagram::bind(&path).unwrap();
-    let mut card = Worker::new(datagram::Datagram::connect(&path).unwrap());
+    let mut card = Worker::new(datagram::Datagram::connect(&path, &std::env::temp_dir()).unwrap());
     drop(peer);
     assert!(card.send(&numbered(1, 60)).is_err());
     assert!(!card.backend.is_up());
@@ -221,15 +221,15 @@ fn the_kind_of_socket_decides_and_what_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let refusal = |path: &Path| {
-        let error = connect(path).err().unwrap();
+        let error = connect(path, &std::env::temp_dir()).err().unwrap();
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
         error
     };
     let listener = UnixListener::bind(at("stream")).unwrap();
-    connect(&at("stream")).unwrap();
+    connect(&at("stream"), folder.path()).unwrap();
     listener.accept().unwrap();
     let datagram = UnixDatagram::bind(at("datagram")).unwrap();
-    connect(&at("datagram")).unwrap();
+    connect(&at("datagram"), folder.path()).unwrap();
     assert_eq!(datagram.recv(&mut [0; 9]).unwrap(), 4);
 
     assert!(matches!(refusal(&at("nothing")), NetError::NoSuchSocket { .. }));

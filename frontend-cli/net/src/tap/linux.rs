@@ -7,6 +7,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
+    sync::Arc,
 };
 
 use hv_core::{
@@ -44,6 +45,8 @@ const AROUND: usize = 14 + 4;
 pub(super) struct Tap {
     name: String,
     tun: File,
+    /// Any socket, by which interfaces are asked.
+    any: Arc<OwnedFd>,
     /// Whether the interface must be told when a driver uses this queue: it would spread its frames over all.
     is_one_of_many: bool,
     readiness: Readiness,
@@ -58,7 +61,7 @@ pub(super) fn attach(name: &str, queues: u16) -> Result<Vec<Tap>, NetError> {
     let owned = || name.to_owned();
     let fail = |step| move |reason: io::Error| NetError::Tap { name: name.to_owned(), step, reason };
     // For its user is to know first that the name is wrong.
-    let any = any_socket().map_err(fail("socket"))?;
+    let any = Arc::new(any_socket().map_err(fail("socket"))?);
     let index = netdevice::name_to_index(&any, name).map_err(|_| NetError::NoSuchTap { name: owned() })?;
     let mut taps = Vec::new();
     let mut multi_queue = queues > 1;
@@ -91,6 +94,7 @@ pub(super) fn attach(name: &str, queues: u16) -> Result<Vec<Tap>, NetError> {
         taps.push(Tap {
             name: owned(),
             tun,
+            any: Arc::clone(&any),
             is_one_of_many: multi_queue,
             readiness: Readiness::new(tokens::TAP),
             longest: MAX_PLAIN_FRAME,
@@ -163,8 +167,7 @@ impl NetBackend for Tap {
         self.longest = if offloads & (TUN_F_TSO4 | TUN_F_TSO6) != 0 {
             MAX_FRAME
         } else {
-            control::mtu(any_socket()?, &self.name)
-                .map_or(MAX_PLAIN_FRAME, |mtu| (mtu + AROUND).min(MAX_FRAME))
+            control::mtu(&self.any, &self.name).map_or(MAX_PLAIN_FRAME, |mtu| (mtu + AROUND).min(MAX_FRAME))
         };
         if self.is_one_of_many
             && !self.readiness.is_started()

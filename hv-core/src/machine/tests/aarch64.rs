@@ -54,7 +54,9 @@ impl Devices {
         let shape = Shape { config: config.clone(), ram: plan.ram, slots };
         let chip = Arc::<RecordingChip>::default();
         let doorbells = Arc::new(SoftDoorbells::default());
-        let surroundings = Surroundings { ram: ram.clone(), doorbells, reclaimer: Arc::new(NoReclaimer) };
+        let threads = Threads::of_any_kind();
+        let surroundings =
+            Surroundings { ram: ram.clone(), doorbells, reclaimer: Arc::new(NoReclaimer), threads };
         let kit = Kit::new(&shape, chip.clone(), surroundings, Arc::new(Nobody));
         let serial = Arc::<Mutex<Vec<u8>>>::default();
         let sink = Box::new(WaitingSink::new(serial.clone()));

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use super::{common::Common, control::Control, plug::Plug, receive::Receive, transmit::Transmit};
 use crate::{
-    io::{EventLoop, Ready},
+    io::{EventLoop, Ready, ThreadKind},
     virtio::{ConfigInterrupt, FIRST_SOURCE, QueueError, QueueWorker, Virtqueue, look_out::LookOut},
 };
 
@@ -93,6 +93,10 @@ impl Worker {
 impl QueueWorker for Worker {
     fn queues(&self) -> &[u16] {
         &self.queues
+    }
+
+    fn thread(&self) -> ThreadKind {
+        ThreadKind::Network
     }
 
     fn start(&mut self, event_loop: &mut EventLoop) -> io::Result<()> {

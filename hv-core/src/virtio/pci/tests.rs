@@ -76,6 +76,7 @@ fn a_doorbell_rung_while_doorbells_move_is_not_lost() {
             ram: ram.clone(),
             doorbells: host,
             reclaimer: Arc::new(crate::hypervisor::NoReclaimer),
+            threads: crate::io::Threads::of_any_kind(),
         };
         let entropy = Entropy::new("entropy0", Box::new(std::io::repeat(7)));
         let line = IrqLine::new(chip.clone(), 17);

@@ -16,7 +16,7 @@ use super::{
     receive::{MAX_PAYLOAD, Receive},
 };
 use crate::{
-    io::{EventLoop, Ready},
+    io::{EventLoop, Ready, ThreadKind},
     virtio::{FIRST_SOURCE, QueueError, QueueWorker, Virtqueue},
 };
 
@@ -96,6 +96,10 @@ impl Worker {
 impl QueueWorker for Worker {
     fn queues(&self) -> &[u16] {
         &self.queues
+    }
+
+    fn thread(&self) -> ThreadKind {
+        ThreadKind::Sockets
     }
 
     fn start(&mut self, event_loop: &mut EventLoop) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -52,7 +53,10 @@ fn workers(shared: &Arc<Shared>) -> (Workers, Arc<Mutex<Vec<String>>>) {
         let failures = failures.clone();
         Arc::new(move |error| failures.lock().unwrap().push(error.to_string()))
     };
-    (Workers::new("test0", vec![Box::new(Counting(shared.clone()))], failed), failures)
+    (
+        Workers::new("test0", Threads::of_any_kind(), vec![Box::new(Counting(shared.clone()))], failed),
+        failures,
+    )
 }
 
 fn start(workers: &mut Workers) -> Bells {
@@ -152,7 +156,7 @@ impl QueueWorker for Later {
 fn a_worker_is_served_when_its_patience_is_over_and_not_beyond() {
     let done = Arc::new(AtomicU64::new(0));
     let worker = Later { left: 4, done: done.clone() };
-    let mut workers = Workers::new("test0", vec![Box::new(worker)], Arc::new(|_| {}));
+    let mut workers = Workers::new("test0", Threads::of_any_kind(), vec![Box::new(worker)], Arc::new(|_| {}));
     start(&mut workers);
     wait_for(|| done.load(Ordering::SeqCst) == 1);
     thread::sleep(Duration::from_millis(20));
@@ -171,7 +175,8 @@ fn a_worker_is_served_when_its_patience_is_over_and_not_beyond() {
             Some(Duration::from_secs(1 << 40))
         }
     }
-    let mut workers = Workers::new("test0", vec![Box::new(Patient)], Arc::new(|_| {}));
+    let mut workers =
+        Workers::new("test0", Threads::of_any_kind(), vec![Box::new(Patient)], Arc::new(|_| {}));
     start(&mut workers);
     workers.pause();
 }

@@ -117,7 +117,11 @@ fn gvproxy_itself_answers_as_vfkit_expects_it() {
     let path = folder.path().join("gvproxy.socket");
     // Old ones do this on macOS only.
     let command = || gvproxy("-listen-vfkit", format!("unixgram://{}", path.display()));
-    let Some((child, card)) = started(command(), || datagram::Datagram::connect(&path)) else { return };
+    let Some((child, card)) =
+        started(command(), || datagram::Datagram::connect(&path, &std::env::temp_dir()))
+    else {
+        return;
+    };
     let mut card = Worker::new(card);
     ask(&mut card, GVPROXY.0, GVPROXY.1);
     drop(child);

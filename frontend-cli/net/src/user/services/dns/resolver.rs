@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     net::{IpAddr, SocketAddr, SocketAddrV6},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -33,14 +33,34 @@ pub(super) struct Resolver {
 
 impl Resolver {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, stamp: None, servers: Vec::new() }
+        let mut resolver = Self { path, stamp: None, servers: Vec::new() };
+        // What replaces the file later may be out of this process's reach.
+        resolver.servers();
+        resolver
     }
 
     /// The servers; none if the file is not there or lists none.
     pub(super) fn servers(&mut self) -> &[SocketAddr] {
         let stamp = stamp(&self.path);
         if stamp != self.stamp {
-            self.servers = read(&self.path);
+            // A list that may not be read any more is another file in the place of the one that was opened to this process:
+            // the servers that are known are the better guess.
+            match read(&self.path) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.servers.is_empty() => {
+                    let shown = self.path.display();
+                    tracing::warn!(
+                        "{shown} was replaced and may not be read; the guest keeps the name servers that it had"
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        "cannot read the host's name servers from {}: {error}",
+                        self.path.display()
+                    );
+                    self.servers = Vec::new();
+                }
+                Ok(servers) => self.servers = servers,
+            }
             self.stamp = stamp;
         }
         &self.servers
@@ -62,19 +82,14 @@ fn stamp(path: &Path) -> Option<Stamp> {
     })
 }
 
-fn read(path: &Path) -> Vec<SocketAddr> {
+fn read(path: &Path) -> io::Result<Vec<SocketAddr>> {
     // What is no file, such as a pipe, could block.
     if stamp(path).is_none() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)) {
-        Ok(_) => parse(&bytes, interface),
-        Err(error) => {
-            tracing::warn!("cannot read the host's name servers from {}: {error}", path.display());
-            Vec::new()
-        }
-    }
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(parse(&bytes, interface))
 }
 
 /// The name servers in `bytes`, each once. `interface` tells an interface's index by its name.
@@ -110,10 +125,17 @@ fn address(word: &str, interface: impl Fn(&str) -> Option<u32>) -> Option<Socket
     }
 }
 
-/// The index of interface `name`, where the system shows it as a file.
+/// The index of interface `name`, where there is a call for it that needs no file.
 fn interface(name: &str) -> Option<u32> {
-    if name.contains('/') || name.starts_with('.') {
-        return None;
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+        let any = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+        netdevice::name_to_index(any, name).ok()
     }
-    fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = name;
+        None
+    }
 }
