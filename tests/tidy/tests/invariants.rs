@@ -125,6 +125,7 @@ fn every_crate_takes_the_lints_and_the_licence_of_the_workspace() {
         "frontend-cli/agent-protocol",
         "frontend-cli/images",
         "tests/bench",
+        "tests/bench/client",
         "tests/boot",
         "tests/conformance",
         "tests/fuzz",
