@@ -7,6 +7,7 @@ mod emulated;
 mod first_instruction;
 mod images;
 mod memory;
+mod network;
 mod overhead;
 mod unpack;
 
@@ -19,6 +20,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use hv_boot_tests::Host;
 
 /// What to measure.
 #[derive(Debug, Parser)]
@@ -57,6 +59,13 @@ enum What {
         #[arg(long)]
         emulated: bool,
     },
+    /// The user network against QEMU's libslirp and passt: speed, round trips, CPU time, memory. Needs `hv-bench-client` for the guest, and
+    /// full KVM unless it is emulated.
+    Network {
+        /// An arm64 guest on emulators.
+        #[arg(long)]
+        emulated: bool,
+    },
     /// Unpacking an image into the cache, against tar. Any host, as root.
     Unpack {
         /// Whose image.
@@ -77,13 +86,15 @@ fn main() -> Result<()> {
         What::FirstInstruction => first_instruction::measure(runs),
         What::Overhead { kernel, initrd } => overhead::measure(runs, &kernel, &initrd),
         What::Emulated => emulated::measure(runs),
-        What::Images { emulated } => images::measure(
-            runs,
-            if emulated { hv_boot_tests::Host::Emulated } else { hv_boot_tests::Host::Native },
-        ),
+        What::Images { emulated } => images::measure(runs, host(emulated)),
+        What::Network { emulated } => network::measure(runs, host(emulated)),
         What::Unpack { arch } => unpack::measure(runs, &arch),
         What::Block => block::measure(runs),
     }
+}
+
+fn host(emulated: bool) -> Host {
+    if emulated { Host::Emulated } else { Host::Native }
 }
 
 /// Figures of one contestant.

@@ -10,7 +10,8 @@ use crate::{
     time_to_line,
 };
 
-const GUEST_KIB: u64 = 256 << 10;
+/// RAM of the guests whose memory is looked at.
+pub(crate) const GUEST_KIB: u64 = 256 << 10;
 
 pub(crate) fn measure(runs: usize) -> Result<()> {
     let guest = BenchGuest::new()?;
@@ -20,7 +21,7 @@ pub(crate) fn measure(runs: usize) -> Result<()> {
         for (command, figures) in [(guest.hv(append)?, &mut ours), (guest.qemu(append), &mut theirs)] {
             let (mut child, _) = time_to_line(command, LINE)?;
             thread::sleep(Duration::from_secs(1));
-            figures.push(beyond_guest(child.id())?);
+            figures.push(beyond_guest(child.id(), GUEST_KIB)?);
             child.kill()?;
             child.wait()?;
         }
@@ -31,11 +32,10 @@ pub(crate) fn measure(runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// MiB resident in every mapping but guest RAM: the one anonymous mapping as large as the guest, possibly split in
-/// pieces that follow each other.
-pub(crate) fn beyond_guest(pid: u32) -> Result<f64> {
+/// MiB resident in every mapping but guest RAM, of `guest_kib`: the smallest mapping that it fits in. Emulators have larger ones.
+pub(crate) fn beyond_guest(pid: u32, guest_kib: u64) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-    let (mut total, mut guest) = (0, None);
+    let (mut total, mut guest) = (0, None::<(u64, u64)>);
     let (mut size, mut rss) = (0, 0);
     for line in text.lines() {
         let number = |line: &str| line.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
@@ -44,10 +44,13 @@ pub(crate) fn beyond_guest(pid: u32) -> Result<f64> {
         } else if line.starts_with("Rss:") {
             rss = number(line).context("Rss without a number")?;
             total += rss;
-        } else if line.starts_with("VmFlags:") && size >= GUEST_KIB && guest.is_none() {
-            guest = Some(rss);
+        } else if line.starts_with("VmFlags:")
+            && size >= guest_kib
+            && guest.is_none_or(|(least, _)| size < least)
+        {
+            guest = Some((size, rss));
         }
     }
-    let guest = guest.context("no mapping is as large as the guest's RAM")?;
+    let (_, guest) = guest.context("no mapping is as large as the guest's RAM")?;
     Ok((total - guest) as f64 / 1024.0)
 }

@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context, Result, bail};
 use hv_boot_tests::Host;
 
-use crate::{Figures, boot::LINE, memory::beyond_guest};
+use crate::{
+    Figures,
+    boot::LINE,
+    memory::{GUEST_KIB, beyond_guest},
+};
 
 /// What `hv -vv` says when the guest's cores begin.
 const STARTED: &str = "the guest runs";
@@ -32,7 +36,7 @@ pub(crate) fn measure(runs: usize, kernel: &Path, initrd: &Path) -> Result<()> {
         whole.push(time);
         added.push(time - uptime);
         thread::sleep(Duration::from_secs(1));
-        memory.push(beyond_guest(child.id())?);
+        memory.push(beyond_guest(child.id(), GUEST_KIB)?);
         child.kill()?;
         child.wait()?;
     }
