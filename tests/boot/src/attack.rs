@@ -164,7 +164,8 @@ impl World {
         }
         let kernel = kernel(attack);
         fs::write(world.path("kernel"), &kernel)?;
-        let noise = |len: usize| (0..len).map(|index| (index * index / 251) as u8).collect::<Vec<u8>>();
+        let noise =
+            |len: usize| (0..len).map(|index| (index * index / 251).to_le_bytes()[0]).collect::<Vec<u8>>();
         fs::write(world.path("files/read-only"), noise(1 << 20))?;
         fs::write(world.path("files/neighbour"), noise(1 << 20))?;
         fs::write(world.path("disk-one"), noise(1 << 20))?;
