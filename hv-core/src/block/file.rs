@@ -162,6 +162,10 @@ impl BlockBackend for FileDisk {
     }
 
     fn discard(&self, range: Range<u64>) -> io::Result<()> {
+        // No host takes an empty range.
+        if range.is_empty() {
+            return Ok(());
+        }
         match self.host.punch_hole(&self.file, range) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             done => done,
@@ -169,6 +173,9 @@ impl BlockBackend for FileDisk {
     }
 
     fn write_zeroes(&self, range: Range<u64>, may_unmap: bool) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
         let zeroed = if may_unmap {
             self.host.punch_hole(&self.file, range.clone())
         } else {

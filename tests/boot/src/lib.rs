@@ -1,5 +1,6 @@
 //! Guests for the boot tests: kernels, initial RAM disks, disk images, and the `hv` binary as a child process.
 
+pub mod attack;
 pub mod images;
 pub mod machine;
 pub mod world;

@@ -96,6 +96,26 @@ fn the_host_is_asked_first_and_its_errors_are_kept() {
     assert_eq!(*asked.lock().unwrap(), ["punch", "punch", "zero"]);
 }
 
+/// A guest may ask so; hosts answer it with EINVAL.
+#[test]
+fn an_empty_range_is_nothing_to_do() {
+    struct Host;
+    impl FileHost for Host {
+        fn punch_hole(&self, _: &File, range: Range<u64>) -> io::Result<()> {
+            panic!("asked for {range:?}")
+        }
+
+        fn zero_range(&self, _: &File, range: Range<u64>) -> io::Result<()> {
+            panic!("asked for {range:?}")
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileDisk::open(&image(&folder, &[1; 4096]), false, Host).unwrap();
+    disk.discard(512..512).unwrap();
+    disk.write_zeroes(4096..4096, true).unwrap();
+    disk.write_zeroes(0..0, false).unwrap();
+}
+
 #[test]
 fn guest_ram_and_file_exchange_bytes() {
     let folder = tempfile::tempdir().unwrap();
