@@ -21,7 +21,10 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal as ProcessSignal, kill_process, test_kill_process},
+};
 
 use crate::{
     background,
@@ -34,6 +37,9 @@ use crate::{
 /// The hidden option that makes a run the child, and says where the socket is.
 const OPTION: &str = "--attended=";
 
+/// The socket's name goes before the number of the process in front; no guest's name begins with a dot.
+const SOCKET: &str = ".attended-";
+
 /// What ends the wait.
 enum News {
     Ended(std::io::Result<ExitStatus>),
@@ -42,7 +48,7 @@ enum News {
 
 /// Runs this command line in a child with the same terminal; the code is the child's, or 0 when its guest is left.
 pub(crate) fn start() -> anyhow::Result<Code> {
-    let path = folders::runtime()?.join(format!(".attended-{}", process::id()));
+    let path = folders::runtime()?.join(format!("{SOCKET}{}", process::id()));
     // Of a process that had this number and was killed.
     let _ = fs::remove_file(&path);
     let listener = folders::private_socket(&path).context("the guest's process cannot be spoken with")?;
@@ -76,6 +82,19 @@ pub(crate) fn start() -> anyhow::Result<Code> {
             // A process that a signal ended, as a shell has it.
             let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
             Ok(Code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)))
+        }
+    }
+}
+
+/// Removes the sockets of processes in front that were killed before the child had connected.
+pub(crate) fn clean(runtime: &Path) {
+    for entry in fs::read_dir(runtime).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(SOCKET)?.parse().ok());
+        if let Some(pid) = number.and_then(Pid::from_raw)
+            && test_kill_process(pid) == Err(Errno::SRCH)
+        {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -163,6 +182,22 @@ mod tests {
         front.watch(move || send.send(()).unwrap()).unwrap();
         drop(near);
         gone.recv().unwrap();
+    }
+
+    #[test]
+    fn sockets_of_dead_processes_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dead = Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let socket = |number: u32| folder.path().join(format!("{SOCKET}{number}"));
+        let [own, dead] = [process::id(), dead.id()].map(|number| {
+            UnixListener::bind(socket(number)).unwrap();
+            socket(number)
+        });
+        fs::write(folder.path().join(".attended-by"), "").unwrap();
+        clean(folder.path());
+        assert!(own.exists() && !dead.exists() && folder.path().join(".attended-by").exists());
+        clean(Path::new("/nonexistent"));
     }
 
     #[test]

@@ -147,6 +147,8 @@ impl Shared {
         if !peer::is_trusted(&stream) {
             return;
         }
+        // Nothing else looks after those who wait and have left: it is idle guests that are waited for.
+        self.waiters().streams.retain(|waiting| !has_hung_up(waiting));
         let timeouts = stream
             .set_nonblocking(false)
             .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
@@ -216,9 +218,6 @@ impl Shared {
         if let Some(code) = waiters.ended {
             say_ended(&stream, code);
             return Ok(());
-        }
-        if waiters.streams.len() >= MOST_CLIENTS {
-            waiters.streams.retain(|waiting| !has_hung_up(waiting));
         }
         if waiters.streams.len() >= MOST_CLIENTS {
             drop(waiters);

@@ -15,10 +15,11 @@ use hv_agent_protocol::Start;
 use hv_control::Client;
 
 use super::{
-    CONTROL_SOCKET, End, LOG, PID, PROCESS, Places, Record, VSOCK_SOCKET,
+    CONTROL_SOCKET, End, LOCK, LOG, PID, PROCESS, Places, RECORD, Record, VSOCK_SOCKET,
     lock::{self, Changing},
     name, record_in,
 };
+use crate::attended;
 
 /// How often it is looked whether a process that ends is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -62,6 +63,7 @@ impl Guests {
     /// A folder cannot be read.
     pub(crate) fn find_all(places: &Places) -> anyhow::Result<Self> {
         let changing = Changing::begin(&places.runtime)?;
+        attended::clean(&places.runtime);
         let mut guests = BTreeMap::new();
         for name in names_in(&places.runtime)? {
             clean(places, &name, &changing)?;
@@ -75,8 +77,12 @@ impl Guests {
         for name in places.kept.as_deref().map_or_else(|| Ok(Vec::new()), names_in)? {
             let Some(folder) = places.kept(&name).filter(|_| !guests.contains_key(&name)) else { continue };
             let life = if lock::is_held(&folder) { Life::Elsewhere } else { Life::Stopped };
-            // A folder without a record is of a guest that never ran.
-            let Some(mut record) = record_in(&folder) else { continue };
+            let Some(mut record) = record_in(&folder) else {
+                if life == Life::Stopped {
+                    remove_unborn(&folder);
+                }
+                continue;
+            };
             if life == Life::Stopped && record.ended.is_none() {
                 record.ended = Some(note_death(&folder, &record));
             }
@@ -224,6 +230,21 @@ fn note_death(folder: &Path, record: &Record) -> End {
         tracing::debug!("{} cannot be recorded: {error}", record.name);
     }
     end
+}
+
+/// Removes the folder of a guest that is kept if its process died before there was a record: nothing has run in it yet, and
+/// it keeps the image's root. A folder that no process has locked yet is none of ours.
+fn remove_unborn(folder: &Path) {
+    if !folder.join(LOCK).exists() {
+        return;
+    }
+    let Ok(Some(_lock)) = lock::take(folder) else { return };
+    if folder.join(RECORD).exists() {
+        return;
+    }
+    if let Err(error) = fs::remove_dir_all(folder) {
+        tracing::debug!("{} is of no guest, and cannot be removed: {error}", folder.display());
+    }
 }
 
 /// A guest whose record is not written yet.

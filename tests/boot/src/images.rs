@@ -7,8 +7,9 @@ pub use registry::Registry;
 pub use terminal::Terminal;
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
-    fs::DirBuilder,
+    fs::{self, DirBuilder},
     io::{Read, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -46,7 +47,7 @@ impl Home {
         // Not where TMPDIR says: the paths of sockets are short.
         let folder = tempfile::Builder::new().prefix("hv").tempdir_in("/tmp")?;
         let home = Self { host, architecture, folder, shares: Mutex::new(false) };
-        for name in ["data", "run"] {
+        for name in ["data", "run", "tmp"] {
             DirBuilder::new().mode(0o700).create(home.folder.path().join(name))?;
         }
         for (name, kernel) in [("new", new), ("old", old)] {
@@ -72,12 +73,18 @@ impl Home {
         command.args(words).current_dir(self.folder.path());
         command.env("XDG_DATA_HOME", self.folder.path().join("data"));
         command.env("XDG_RUNTIME_DIR", self.folder.path().join("run"));
+        command.env("TMPDIR", self.folder.path().join("tmp"));
         command
     }
 
     /// `hv run OPTIONS`, to be followed by an image and a command.
     pub fn run(&self, options: &[&str]) -> Command {
-        let mut command = self.hv(["run", "--memory", "384M"]);
+        self.run_with("384M", options)
+    }
+
+    /// The same with so much memory.
+    pub fn run_with(&self, memory: &str, options: &[&str]) -> Command {
+        let mut command = self.hv(["run", "--memory", memory]);
         if self.host == Host::Emulated {
             command.args(["--accel", "emulated"]);
         }
@@ -149,6 +156,11 @@ impl Home {
         found.with_context(|| format!("guest {name} is not among {listed}"))
     }
 
+    /// All of its folders.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The folder of a guest that is kept.
     pub fn kept(&self, name: &str) -> PathBuf {
         self.data().join("guests").join(name)
@@ -157,6 +169,47 @@ impl Home {
     /// What `hv` keeps.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data/hv")
+    }
+
+    /// Paths of all that `hv` has in its folders, those for temporary files included.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn files(&self) -> Result<BTreeSet<PathBuf>> {
+        let (mut found, mut folders) = (BTreeSet::new(), vec![self.folder.path().to_owned()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                }
+                found.insert(entry.path());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The processes that `hv` has here, by number, with their command lines: who was given its folders.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub fn processes(&self) -> Result<Vec<(u32, String)>> {
+        let own = format!("XDG_RUNTIME_DIR={}", self.folder.path().join("run").display());
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?.path();
+            let Some(pid) = entry.file_name().and_then(OsStr::to_str).and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            // One that has just ended has neither, and a zombie no words.
+            let Ok(variables) = fs::read(entry.join("environ")) else { continue };
+            let Ok(words) = fs::read(entry.join("cmdline")) else { continue };
+            if variables.split(|byte| *byte == 0).any(|variable| variable == own.as_bytes()) {
+                found.push((pid, String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")));
+            }
+        }
+        Ok(found)
     }
 
     /// A static busybox for its guests.

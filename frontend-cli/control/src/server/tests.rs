@@ -165,6 +165,20 @@ fn waiting_can_be_given_up() {
 }
 
 #[test]
+fn who_waits_and_leaves_is_forgotten_with_the_next_client() {
+    let rig = rig();
+    let waiting = || rig.server.0.waiters().streams.len();
+    let left: Vec<_> = (0..3).map(|_| rig.raw()).collect();
+    left.iter().for_each(|mut stream| stream.write_all(b"{\"request\":\"wait\"}\n").unwrap());
+    while waiting() < 3 {
+        thread::yield_now();
+    }
+    drop(left);
+    rig.client().request(&Request::Status).unwrap();
+    assert_eq!(waiting(), 0);
+}
+
+#[test]
 fn several_consoles_show_the_history_and_type() {
     let rig = rig();
     rig.guest.tap.show(b"boot ");

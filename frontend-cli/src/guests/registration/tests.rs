@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
-use crate::guests::{Guests, Life};
+use crate::guests::{Guests, LOCK, Life, RECORD};
 
 struct Rig {
     _root: tempfile::TempDir,
@@ -127,6 +127,31 @@ fn what_dead_guests_left_is_cleaned() {
     rig.dead(Wish { name: Some("gone"), ..Wish::default() });
     let guest = rig.create(Wish { name: Some("gone"), ..Wish::default() }).unwrap();
     assert!(!guest.folder.join(CONTROL_SOCKET).exists());
+}
+
+#[test]
+fn what_was_killed_before_it_was_described_leaves_nothing() {
+    let rig = rig();
+    let folder = rig.places.kept("web").unwrap();
+    let make = |names: &[&str]| {
+        fs::create_dir_all(&folder).unwrap();
+        names.iter().for_each(|name| fs::write(folder.join(name), "{").unwrap());
+    };
+    make(&[LOCK, LAYER, LOG, ".guest.json.new", "lower.erofs"]);
+    let held = lock::take(&folder).unwrap();
+    assert_eq!(rig.list(), []);
+    assert!(folder.join(LAYER).exists(), "its process lives");
+    drop(held);
+    assert_eq!(rig.list(), []);
+    assert!(!folder.exists());
+
+    // A record that cannot be read, and a folder of somebody else's.
+    for names in [[LOCK, RECORD], [LAYER, "mine"]] {
+        make(&names);
+        assert_eq!(rig.list(), []);
+        assert!(names.iter().all(|name| folder.join(name).exists()), "{names:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Whole block devices through a driver, on each transport; what they did is read from the disk's own side.
 
+mod faults;
 mod limits;
 
 use std::{fs, io};

@@ -5,13 +5,17 @@ use std::{
     io::{Read, Write},
     os::fd::OwnedFd,
     process::{Child, Command},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags, open},
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
@@ -28,7 +32,12 @@ pub struct Terminal {
     child: Child,
     before: Termios,
     shown: Arc<Mutex<String>>,
+    is_closed: Arc<AtomicBool>,
+    reader: Option<thread::JoinHandle<()>>,
 }
+
+/// How often the reader looks whether the terminal is closed.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 impl Terminal {
     /// Runs `command` in a new terminal of that many columns and rows, as its controlling one.
@@ -53,15 +62,33 @@ impl Terminal {
 
         let near = File::from(near);
         let shown = Arc::<Mutex<String>>::default();
-        let (mut reader, to) = (near.try_clone()?, Arc::clone(&shown));
-        thread::spawn(move || {
+        let is_closed = Arc::<AtomicBool>::default();
+        let (mut source, to, closed) = (near.try_clone()?, Arc::clone(&shown), Arc::clone(&is_closed));
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            while !closed.load(Ordering::SeqCst) {
+                let ready = poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&LOOK_AGAIN));
+                if matches!(ready, Ok(0) | Err(rustix::io::Errno::INTR)) {
+                    continue;
+                }
+                let Ok(count @ 1..) = source.read(&mut buffer) else { return };
                 let text = String::from_utf8_lossy(&buffer[..count]);
                 to.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
             }
         });
-        Ok(Self { near, far, child, before, shown })
+        Ok(Self { near, far, child, before, shown, is_closed, reader: Some(reader) })
+    }
+
+    /// Closes the terminal while the program has it, as whoever closes its window does.
+    ///
+    /// # Errors
+    /// There is no `/dev/null`.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.is_closed.store(true, Ordering::SeqCst);
+        // Its copy is the last but one.
+        let _ = self.reader.take().map(thread::JoinHandle::join);
+        self.near = File::open("/dev/null")?;
+        Ok(())
     }
 
     /// All that was shown so far.

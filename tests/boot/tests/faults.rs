@@ -1,0 +1,283 @@
+//! Faults of the host around guests: processes killed, disks that fail, memory that runs out, time that stands still or
+//! jumps, terminals and clients that go. Each is judged from outside, and after each nothing is left behind.
+//!
+//! Short by default; `ci/soak` has the long forms, by the counts in the environment (`Counts`).
+
+#[path = "faults/disks.rs"]
+mod disks;
+#[path = "faults/gone.rs"]
+mod gone;
+#[path = "faults/kills.rs"]
+mod kills;
+#[path = "faults/many.rs"]
+mod many;
+#[path = "faults/memory.rs"]
+mod memory;
+#[path = "faults/time.rs"]
+mod time;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use hv_boot_tests::{
+    Host, PATIENCE,
+    images::{Home, images, said},
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What the tests run on, and with which kernels of `ci/kernels`.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    host: Host,
+    architecture: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+const X86_64: Place =
+    Place { host: Host::Native, architecture: "x86_64", old: "bookworm", new: "trixie-backports-cloud" };
+const ARM64: Place = Place {
+    host: Host::Native,
+    architecture: "aarch64",
+    old: "arm64-bookworm",
+    new: "arm64-trixie-backports-cloud",
+};
+const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
+const EMULATED: Place = Place { host: Host::Emulated, ..ARM64 };
+
+type Test = fn(&Home) -> Result<()>;
+/// Why a test cannot run here, though others can.
+type Reason = fn() -> Option<String>;
+
+const ANYWHERE: Reason = || None;
+
+const FAULTS: &[(&str, Test, Reason)] = &[
+    ("boots_are_killed", kills::boots_are_killed, ANYWHERE),
+    ("writes_are_killed", kills::writes_are_killed, ANYWHERE),
+    ("commands_are_killed", kills::commands_are_killed, ANYWHERE),
+    ("a_full_disk_is_borne_until_there_is_room", disks::a_full_disk_is_borne_until_there_is_room, ANYWHERE),
+    (
+        "a_file_that_shrinks_is_borne_until_it_is_whole",
+        disks::a_file_that_shrinks_is_borne_until_it_is_whole,
+        ANYWHERE,
+    ),
+    (
+        "a_device_that_fails_is_borne_until_it_is_whole",
+        disks::a_device_that_fails_is_borne_until_it_is_whole,
+        disks::why_no_errors,
+    ),
+    ("little_memory_is_borne", memory::little_memory_is_borne, memory::why_not),
+    ("a_guest_without_memory_ends_alone", memory::a_guest_without_memory_ends_alone, memory::why_not),
+    ("a_guest_that_stood_still_goes_on", time::a_guest_that_stood_still_goes_on, ANYWHERE),
+    ("steps_of_the_clock_are_nothing", time::steps_of_the_clock_are_nothing, time::why_no_steps),
+    ("guests_at_once_all_come_through", many::guests_at_once_all_come_through, ANYWHERE),
+    ("boots_in_a_row_leave_nothing", many::boots_in_a_row_leave_nothing, ANYWHERE),
+    ("terminals_go", gone::terminals_go, ANYWHERE),
+    ("clients_go_in_mid_call", gone::clients_go_in_mid_call, ANYWHERE),
+];
+
+/// What does not depend on the hypervisor.
+const EMULATED_ONLY: &[(&str, Test, Reason)] = &[("imports_are_killed", kills::imports_are_killed, ANYWHERE)];
+
+fn main() -> ExitCode {
+    // Each looks at all that is left of it.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    let homes: [Arc<Mutex<Option<Arc<Home>>>>; 2] = Default::default();
+    let mut trials = Vec::new();
+    for (name, place, home, lists) in [
+        ("native", NATIVE, &homes[0], &[FAULTS][..]),
+        ("emulated", EMULATED, &homes[1], &[FAULTS, EMULATED_ONLY]),
+    ] {
+        let no_guests = place.host.why_not().or_else(|| images().err().map(|error| error.to_string()));
+        if let Some(reason) = &no_guests {
+            eprintln!("tests of faults, {name}, are skipped: {reason}");
+        }
+        for &(test, run, reason) in lists.iter().copied().flatten() {
+            let reason = if no_guests.is_some() { None } else { reason() };
+            if let Some(reason) = &reason {
+                eprintln!("{name}::{test} is skipped: {reason}");
+            }
+            let is_skipped = no_guests.is_some() || reason.is_some();
+            let home = Arc::clone(home);
+            let run = move || leaves_nothing(&*at_home(&home, place)?, run);
+            let run = move || run().map_err(|error| Failed::from(format!("seed {}: {error:#}", seed())));
+            trials.push(Trial::test(format!("{name}::{test}"), run).with_ignored_flag(is_skipped));
+        }
+    }
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    for home in homes {
+        drop(home.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+    code
+}
+
+fn at_home(home: &Mutex<Option<Arc<Home>>>, place: Place) -> Result<Arc<Home>> {
+    let mut home = home.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(home) = &*home {
+        return Ok(Arc::clone(home));
+    }
+    let made = Home::new(place.host, place.architecture, place.new, place.old)?;
+    // What a first guest makes once for all of them.
+    made.say(&mut made.run_script(&[], "exit 7"))?.code(7)?;
+    Ok(Arc::clone(home.insert(Arc::new(made))))
+}
+
+/// Runs a test, after which no guest, process or file may be there that was not there before.
+fn leaves_nothing(home: &Home, test: Test) -> Result<()> {
+    let before = home.files()?;
+    test(home)?;
+    let left = || -> Result<Vec<String>> {
+        let listed = home.json(&["ps", "--all", "--json"])?;
+        let guests = listed.as_array().into_iter().flatten().map(|guest| format!("guest {guest}"));
+        let processes = home.processes()?.into_iter().map(|(pid, words)| format!("process {pid}: {words}"));
+        let after = home.files()?;
+        let files = after.symmetric_difference(&before).map(|path| path.display().to_string());
+        Ok(guests.chain(processes).chain(files).collect())
+    };
+    let mut last = Vec::new();
+    let settled = until("nothing is left", || {
+        last = left()?;
+        Ok(last.is_empty())
+    });
+    settled.with_context(|| format!("there is {last:#?}"))
+}
+
+/// How much is done: the number in the environment's variable, or the short form's.
+fn count(variable: &str, short: u32) -> Result<u32> {
+    match env::var(variable) {
+        Ok(text) => text.parse().with_context(|| format!("{variable}={text}: not a number")),
+        Err(_) => Ok(short),
+    }
+}
+
+/// What `ci/soak` sums up.
+fn told(line: &str) {
+    println!("soak: {line}");
+}
+
+/// The seed of all that is random here: `HV_SOAK_SEED`, or 1.
+fn seed() -> u64 {
+    env::var("HV_SOAK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// Random numbers of the seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn new(stream: &str) -> Self {
+        Self(stream.bytes().fold(seed(), |state, byte| state.wrapping_mul(31).wrapping_add(byte.into())))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    /// A moment within `span`.
+    fn moment(&mut self, span: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Looks until something is so.
+fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so()? {
+        ensure!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("0 is no process")?;
+    kill_process(pid, signal).with_context(|| format!("no {signal:?} to {pid:?}"))
+}
+
+/// The process of a guest that runs.
+fn process(home: &Home, name: &str) -> Result<u32> {
+    let listed = home.listed(name)?;
+    let Some(pid) = listed["pid"].as_u64() else { bail!("guest {name} has no process: {listed}") };
+    Ok(u32::try_from(pid)?)
+}
+
+/// The SHA-256 of a file.
+fn sha256(path: &Path) -> Result<String> {
+    let text = said(Command::new("sha256sum").arg(path), b"")?.code(0)?.text();
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Starts a guest in the background, whose command does nothing.
+fn sleeper(home: &Home, name: &str, options: &[&str]) -> Result<u32> {
+    let mut all = vec!["-d", "--name", name];
+    all.extend(options);
+    home.say(&mut home.run_script(&all, "exec sleep 100000"))?.code(0)?;
+    process(home, name)
+}
+
+/// Ends a guest and forgets it.
+fn end(home: &Home, name: &str) -> Result<()> {
+    home.say(&mut home.hv(["rm", "--force", name]))?.code(0).map(drop)
+}
+
+/// What the descriptors of a process lead to, without their numbers: sockets and pipes have new ones each time.
+fn descriptors(pid: u32) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // One that is being closed is gone.
+        let Ok(to) = fs::read_link(entry?.path()) else { continue };
+        found.push(to.to_string_lossy().split(':').next().unwrap_or_default().to_owned());
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Names of the threads of a process.
+fn threads(pid: u32) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        found.extend(fs::read_to_string(entry?.path().join("comm")));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Waits until a process has the descriptors and threads that it had before.
+fn holds_again(pid: u32, descriptors_before: &[String], threads_before: &[String]) -> Result<()> {
+    let mut last = (Vec::new(), Vec::new());
+    let settled = until("descriptors and threads are as before", || {
+        last = (descriptors(pid)?, threads(pid)?);
+        Ok(last.0 == descriptors_before && last.1 == threads_before)
+    });
+    settled.with_context(|| {
+        format!(
+            "{} descriptors and {} threads, before {} and {}: {:?} and {:?}",
+            last.0.len(),
+            last.1.len(),
+            descriptors_before.len(),
+            threads_before.len(),
+            last.0,
+            last.1
+        )
+    })
+}
+
+/// Paths of `now` that are not in `before`.
+fn new_files(home: &Home, before: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>> {
+    Ok(home.files()?.difference(before).cloned().collect())
+}
