@@ -35,8 +35,11 @@ fn is_listed(home: &Home, name: &str) -> Result<bool> {
 
 const NAME: &str = "killed";
 const SLEEP: &str = "exec sleep 100000";
+/// Starts a guest and kills one of its processes after the time that it is given.
+type Way = fn(&Home, Duration) -> Result<()>;
+
 /// Processes and moments in the life of a run that are killed.
-const WAYS: [(&str, fn(&Home, Duration) -> Result<()>); 6] = [
+const WAYS: [(&str, Way); 6] = [
     ("a run", a_run),
     ("a run whose guest is kept", a_kept_run),
     ("the guest's process in the background", a_background),
