@@ -16,7 +16,7 @@ pub fn net_segment(data: &[u8]) {
     while !input.is_empty() {
         let mut datagram = Vec::new();
         if input.flag() {
-            let name = input.bytes(usize::from(data.len() as u8 % 8));
+            let name = input.bytes(data.len() % 8);
             datagram.push(u8::try_from(name.len()).expect("few bytes") + u8::from(input.u8() == 0));
             datagram.extend(name);
         }
