@@ -8,6 +8,8 @@ mod children;
 mod control;
 pub mod dhcp;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod power_button;
 pub mod session;

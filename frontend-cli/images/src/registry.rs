@@ -14,6 +14,8 @@ pub mod content_range;
 mod credential_helper;
 pub mod credentials;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod options;
 pub mod roots;
 mod transport;

@@ -99,15 +99,14 @@ impl Store {
     /// There is none, or it cannot be read.
     pub fn find(&self, name: &str) -> Result<Kernel> {
         check_name(name)?;
-        if let Some(kernel) = self.list()?.into_iter().find(|kernel| kernel.name == name) {
-            return Ok(kernel);
-        }
         let folder = self.folder.join(name);
         ensure!(
             folder.is_dir(),
             "there is no kernel {name}: see `hv kernel ls`, or add one by `hv kernel import`"
         );
-        Kernel::open(&folder, name)
+        // First, so that what is wrong with it is told once.
+        let kernel = Kernel::open(&folder, name)?;
+        Ok(self.list()?.into_iter().find(|listed| listed.name == name).unwrap_or(kernel))
     }
 
     /// Removes a kernel, also one that cannot be read.

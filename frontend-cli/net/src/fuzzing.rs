@@ -5,9 +5,12 @@ use std::{
     time::Instant,
 };
 
-use crate::user::{
-    addresses,
-    services::{Services, ServicesConfig, Verdict, message, resolver},
+use crate::{
+    segment,
+    user::{
+        addresses,
+        services::{Services, ServicesConfig, Verdict, message, resolver},
+    },
 };
 
 /// The user network's own services, without sockets.
@@ -93,5 +96,24 @@ pub(crate) fn config() -> ServicesConfig {
         resolver_config: "/nonexistent/resolv.conf".into(),
         may_ping: Box::new(|_| false),
         ..ServicesConfig::new(false)
+    }
+}
+
+/// Who the guests of a segment are, as a member of it knows them by their datagrams.
+#[derive(Debug, Default)]
+pub struct SegmentMembers(segment::Learned);
+
+impl SegmentMembers {
+    /// Takes a datagram in; who sent it, and where its frame begins.
+    pub fn hear<'a>(&mut self, datagram: &'a [u8]) -> Option<(&'a str, usize)> {
+        let (name, at) = segment::sender(datagram)?;
+        self.0.learn(crate::ethernet::source(datagram[at..].first_chunk()?), name);
+        Some((name, at))
+    }
+
+    /// Who has an address.
+    #[must_use]
+    pub fn find(&self, address: [u8; 6]) -> Option<&str> {
+        self.0.find(address)
     }
 }

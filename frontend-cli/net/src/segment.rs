@@ -17,7 +17,7 @@ use hv_core::{
     memory::GuestBuffer,
     net::{FrameHeader, MAX_FRAME, NetBackend, Offloads, Received},
 };
-use learned::Learned;
+pub(crate) use learned::Learned;
 use member::{Delivery, Member};
 use mio::net::UnixDatagram;
 
@@ -145,7 +145,7 @@ impl Segment {
 }
 
 /// Who sent `datagram`, and where its frame begins.
-fn sender(datagram: &[u8]) -> Option<(&str, usize)> {
+pub(crate) fn sender(datagram: &[u8]) -> Option<(&str, usize)> {
     let (len, rest) = datagram.split_first()?;
     let name = str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
     folder::is_name(name).then_some((name, 1 + name.len()))

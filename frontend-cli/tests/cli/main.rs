@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod child;
+mod damaged;
 mod guest;
 mod guests;
 mod harness;
@@ -18,6 +19,7 @@ fn main() -> std::process::ExitCode {
     let cases = [
         words::CASES,
         bad_input::CASES,
+        damaged::CASES,
         network::CASES,
         guest::CASES,
         guests::CASES,

@@ -19,6 +19,8 @@
 //! | [`balloon`] | page numbers, free ranges, statistics, stores to the configuration | only pages that were given lose their content, reported ones only without poison; the host gets no more than there was |
 //! | [`image_documents`] | manifests, indexes, configurations of images, `docker save`'s manifest | bounds hold; what is written is read again; errors of one line |
 //! | [`image_layer`] | layers of images | the image can be written; errors of one line |
+//! | [`image_archive`] | whole archives of images, sound ones with bits flipped below right digests | imported and found, or refused in one line; nothing of a refused one stays |
+//! | [`image_store`] | the file of a name in the cache of images, or what it said with bits flipped | an image of this cache or none; errors of one line |
 //! | [`image_reference`] | names of images | what is completed stays; errors of one line |
 //! | [`image_tree`] | entries of archives: paths, kinds, links, whiteouts | no content is lost; a reader of the image finds the tree |
 //! | [`console_control`] | control messages, sizes, buffers for answers | answers are whole, well-formed and no more than asked for; the device knows which ports are open |
@@ -49,6 +51,10 @@
 //! | [`net_stream`] | what the program at the other end of a network socket says, in pieces of any size | frames come whole and in order; a length that no frame has is the end |
 //! | [`net_services`] | a guest's frames: ARP, neighbour discovery, DHCP, DNS, pings, fragments | answers are whole, within the MTU, with right checksums; only TCP and UDP from the guest's addresses pass |
 //! | [`net_dns`] | queries, answers of name servers, `resolv.conf` | an answer is of this query; what is answered here answers |
+//! | [`kernel_store`] | the record of a kernel in the store, or a sound one with bits flipped | a kernel whose files are in its folder, or an error of one line |
+//! | [`net_segment`] | datagrams of other guests' processes on a private segment | no name is a path; an address belongs to who said so last |
+//! | [`registry_answers`] | errors, tokens and redirects of registries | what is shown is one short line; no redirect leaves encryption or brings a name along |
+//! | [`user_database`] | `/etc/passwd` and `/etc/group` of a guest | numbers that mean users; bounded groups |
 //! | [`trapped_registers`] | reads and writes of trapped system registers | UNDEFINED stays UNDEFINED; a reset undoes all |
 //!
 //! `cargo test -p hv-fuzz` replays `corpus/TARGET/*` and then plays generated inputs, the same each time;
@@ -76,19 +82,23 @@ mod erofs_reader;
 mod fdt;
 mod gic_v2m;
 mod i8042;
+mod image_archive;
 mod image_documents;
 mod image_layer;
 mod image_reference;
+mod image_store;
 mod image_tree;
 mod input;
 mod instruction;
 mod kernel_image;
 mod kernel_lists;
+mod kernel_store;
 mod kernels;
 mod manifest;
 mod module_info;
 mod net_capture;
 mod net_dns;
+mod net_segment;
 mod net_services;
 mod net_stream;
 mod net_user;
@@ -101,6 +111,7 @@ mod pl061;
 mod psci;
 mod pvh;
 mod ram;
+mod registry_answers;
 mod rings;
 mod rpm_package;
 mod sink;
@@ -108,6 +119,7 @@ mod syndrome;
 mod trapped_registers;
 mod twins;
 mod uart;
+mod user_database;
 mod virtio;
 mod virtio_mmio;
 mod virtio_net;
@@ -136,17 +148,21 @@ pub use elf::elf;
 pub use fdt::fdt;
 pub use gic_v2m::gic_v2m;
 pub use i8042::i8042;
+pub use image_archive::image_archive;
 pub use image_documents::image_documents;
 pub use image_layer::image_layer;
 pub use image_reference::image_reference;
+pub use image_store::image_store;
 pub use image_tree::image_tree;
 pub use instruction::instruction;
 pub use kernel_image::kernel_image;
 pub use kernel_lists::kernel_lists;
+pub use kernel_store::kernel_store;
 pub use manifest::manifest;
 pub use module_info::module_info;
 pub use net_capture::net_capture;
 pub use net_dns::net_dns;
+pub use net_segment::net_segment;
 pub use net_services::net_services;
 pub use net_stream::net_stream;
 pub use net_user::net_user;
@@ -156,10 +172,12 @@ pub use pl031::pl031;
 pub use pl061::pl061;
 pub use psci::psci;
 pub use pvh::pvh;
+pub use registry_answers::registry_answers;
 pub use rpm_package::rpm_package;
 pub use syndrome::syndrome;
 pub use trapped_registers::trapped_registers;
 pub use uart::uart;
+pub use user_database::user_database;
 pub use virtio_mmio::virtio_mmio;
 pub use virtio_net::virtio_net;
 pub use virtio_pci::virtio_pci;
@@ -167,3 +185,8 @@ pub use virtqueue::virtqueue;
 pub use vsock::vsock;
 
 use input::Input;
+
+/// A folder in memory where the host has such a place: what flushes each of its files is slow elsewhere.
+fn quick_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
+}

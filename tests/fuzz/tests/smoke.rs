@@ -74,10 +74,11 @@ macro_rules! targets {
 }
 
 targets! {
-    acpi_power agent_messages arm64_image auth_file balloon block_request boot_config bzimage challenge cmos
-    console_control console_detection console_merge content_range control debian_package dhcp_answer elf fdt
-    gic_v2m host_messages i8042 image_documents image_layer image_reference image_tree instruction
-    kernel_image kernel_lists manifest module_info net_capture net_dns net_services net_stream net_user pci
-    pl011 pl031 pl061 psci pvh rpm_package syndrome trapped_registers uart virtio_mmio virtio_net virtio_pci
-    virtqueue vsock
+    acpi_power agent_messages arm64_image auth_file balloon block_request boot_config bzimage
+    challenge cmos console_control console_detection console_merge content_range control
+    debian_package dhcp_answer elf fdt gic_v2m host_messages i8042 image_archive image_documents
+    image_layer image_reference image_store image_tree instruction kernel_image kernel_lists
+    kernel_store manifest module_info net_capture net_dns net_segment net_services net_stream
+    net_user pci pl011 pl031 pl061 psci pvh registry_answers rpm_package syndrome trapped_registers
+    uart user_database virtio_mmio virtio_net virtio_pci virtqueue vsock
 }

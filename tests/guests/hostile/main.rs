@@ -32,6 +32,13 @@ pub const CORES: u64 = 8;
 const KEPT: u64 = RAM + (8 << 20);
 const MARK: u64 = 0x686f_7374_696c_6521;
 const BOOTS: u64 = KEPT + 8;
+/// Set when the other cores are to stop, and what each of them is doing: not there, attacking, stopped.
+const STOP: u64 = KEPT + 16;
+const CORE_STATES: u64 = KEPT + 0x40;
+const ATTACKING: u64 = 1;
+const STOPPED: u64 = 2;
+/// Microseconds that other cores get for their last steps.
+const LAST_STEPS: u64 = 2_000_000;
 const COUNTERS: u64 = KEPT + 0x100;
 
 /// What a core counts.
@@ -128,11 +135,16 @@ pub fn main() -> ! {
         store(KEPT, MARK);
     }
     store(BOOTS, load::<u64>(BOOTS) + 1);
+    store(STOP, 0_u64);
+    for core in 0..CORES {
+        store(CORE_STATES + core * 8, 0_u64);
+    }
     machine::start_cores(CORES);
     let mut attacker = Attacker::new(0);
     while load::<u64>(COUNTERS) < attacker.parameters.steps {
         attacker.step();
     }
+    stop_others();
     machine::open_serial();
     say(b"\r\n\r\nhostile: steps ");
     say_number(sum(Counter::Steps as u64));
@@ -152,7 +164,6 @@ pub fn main() -> ! {
         }
     }
     say(b" end\r\n");
-    // What attacks the serial port may have been heard in between: once more would be no better.
     loop {
         machine::power_off();
     }
@@ -161,9 +172,23 @@ pub fn main() -> ! {
 /// Another core.
 pub fn other(core: u64) -> ! {
     let mut attacker = Attacker::new(core);
-    loop {
+    store(CORE_STATES + core * 8, ATTACKING);
+    while load::<u64>(STOP) == 0 {
         attacker.step();
     }
+    store(CORE_STATES + core * 8, STOPPED);
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+/// Has the other cores leave the serial port alone.
+fn stop_others() {
+    store(STOP, 1_u64);
+    let start = machine::microseconds();
+    while (0..CORES).any(|core| load::<u64>(CORE_STATES + core * 8) == ATTACKING)
+        && machine::microseconds().wrapping_sub(start) & machine::MICROSECONDS < LAST_STEPS
+    {}
 }
 
 fn say(text: &[u8]) {

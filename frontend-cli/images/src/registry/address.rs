@@ -7,6 +7,8 @@ use ureq::http::{
     uri::{Authority, Scheme},
 };
 
+use super::failure::one_line;
+
 /// What a `Location` or a token service may be long.
 const URL_LIMIT: usize = 16 << 10;
 
@@ -67,25 +69,27 @@ impl Origin {
         if text.len() > URL_LIMIT {
             return Err(format!("an address of {} bytes", text.len()));
         }
-        let target: Uri = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
+        // The server's own words, which may be long.
+        let shown = one_line(text);
+        let target: Uri = text.parse().map_err(|error| format!("{shown:?}: {error}"))?;
         let mut parts = target.into_parts();
         if parts.authority.is_none() && parts.scheme.is_none() && text.starts_with('/') {
             parts.scheme = base.scheme().cloned();
             parts.authority = base.authority().cloned();
         }
-        let target = Uri::from_parts(parts).map_err(|error| format!("{text:?}: {error}"))?;
+        let target = Uri::from_parts(parts).map_err(|error| format!("{shown:?}: {error}"))?;
         let (Some(scheme), Some(authority)) = (target.scheme(), target.authority()) else {
-            return Err(format!("{text:?}, which is no address"));
+            return Err(format!("{shown:?}, which is no address"));
         };
         if authority.as_str().contains('@') {
-            return Err(format!("{:?}, with a name in the address", authority.host()));
+            return Err(format!("{:?}, with a name in the address", one_line(authority.host())));
         }
         let plain = *scheme == Scheme::HTTP;
         if plain && !self.insecure && !(self.scheme == Scheme::HTTP && is_loopback(authority)) {
-            return Err(format!("http://{authority}, which is not encrypted"));
+            return Err(format!("http://{}, which is not encrypted", one_line(authority.as_str())));
         }
         if !plain && *scheme != Scheme::HTTPS {
-            return Err(format!("{text:?}, which is neither https nor http"));
+            return Err(format!("{shown:?}, which is neither https nor http"));
         }
         Ok(target)
     }

@@ -32,12 +32,30 @@ pub(crate) struct Authorization {
 }
 
 #[derive(Deserialize)]
-struct Token {
+pub(crate) struct Token {
     #[serde(default)]
     token: String,
     #[serde(default)]
     access_token: String,
     expires_in: Option<u64>,
+}
+
+/// What a token service answers; nothing if that is something else.
+pub(crate) fn token(answer: &[u8]) -> Option<Token> {
+    serde_json::from_slice(answer).ok()
+}
+
+impl Token {
+    /// The token itself; empty if there is none.
+    pub(crate) fn text(&self) -> &str {
+        if self.token.is_empty() { &self.access_token } else { &self.token }
+    }
+
+    /// For how many seconds it is used: a tenth less than it lives, so that it does not expire on its way.
+    pub(crate) fn life(&self) -> u64 {
+        let life = self.expires_in.unwrap_or(TOKEN_LIFE).min(LONGEST_LIFE);
+        life - life / 10
+    }
 }
 
 impl Authorization {
@@ -147,16 +165,13 @@ impl Authorization {
             return Err(self.refused(service, status, &said));
         }
         let answer = transport.read(response, service, ANSWER_LIMIT)?;
-        let token: Token = serde_json::from_slice(&answer.bytes)
-            .map_err(|_| Failure::lasting(format!("{service} answers with something else than a token")))?;
-        let text = if token.token.is_empty() { &token.access_token } else { &token.token };
-        if text.is_empty() {
+        let token = token(&answer.bytes)
+            .ok_or_else(|| Failure::lasting(format!("{service} answers with something else than a token")))?;
+        if token.text().is_empty() {
             return Err(Failure::lasting(format!("{service} answers without a token")));
         }
-        self.value = Some(secret(format!("Bearer {text}"))?);
-        let life = token.expires_in.unwrap_or(TOKEN_LIFE).min(LONGEST_LIFE);
-        // A tenth less, so that it does not expire on its way.
-        self.expires = Instant::now().checked_add(Duration::from_secs(life - life / 10));
+        self.value = Some(secret(format!("Bearer {}", token.text()))?);
+        self.expires = Instant::now().checked_add(Duration::from_secs(token.life()));
         Ok(())
     }
 

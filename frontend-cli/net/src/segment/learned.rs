@@ -10,7 +10,7 @@ const MOST_ADDRESSES: usize = 1024;
 
 /// Addresses and the names of members.
 #[derive(Debug, Default)]
-pub(super) struct Learned {
+pub(crate) struct Learned {
     members: HashMap<Mac, Arc<str>>,
     /// Each name once.
     names: Vec<Arc<str>>,
@@ -18,7 +18,7 @@ pub(super) struct Learned {
 
 impl Learned {
     /// A frame of `source` came from `name`.
-    pub(super) fn learn(&mut self, source: Mac, name: &str) {
+    pub(crate) fn learn(&mut self, source: Mac, name: &str) {
         if !ethernet::is_unicast(source) || self.members.get(&source).is_some_and(|known| **known == *name) {
             return;
         }
@@ -36,12 +36,12 @@ impl Learned {
     }
 
     /// Where frames to `to` go; `None` if that is not known, or if they go to all.
-    pub(super) fn find(&self, to: Mac) -> Option<&str> {
+    pub(crate) fn find(&self, to: Mac) -> Option<&str> {
         self.members.get(&to).map(|name| &**name)
     }
 
     /// `name` is gone.
-    pub(super) fn forget(&mut self, name: &str) {
+    pub(crate) fn forget(&mut self, name: &str) {
         self.members.retain(|_, known| **known != *name);
         self.names.retain(|known| **known != *name);
     }
