@@ -26,7 +26,15 @@ pub(crate) fn connect(path: &Path, port: u32) -> anyhow::Result<UnixStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     writeln!(stream, "CONNECT {port}").context("the guest's vsock socket closed")?;
-    let answer = answer(&mut stream).context("the guest's vsock socket does not answer")?;
+    let answer = answer(&mut stream).map_err(|error| match error.kind() {
+        // Hosts differ in what they call a time that is over.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => anyhow::anyhow!(
+            "the guest's process does not answer for {} seconds: it is stopped, or broken; let it go on (SIGCONT), or \
+             end it with `hv kill`",
+            PATIENCE.as_secs()
+        ),
+        _ => anyhow::Error::new(error).context("the guest's vsock socket does not answer"),
+    })?;
     if !answer.starts_with(b"OK ") {
         bail!("nothing in the guest listens on vsock port {port} (yet); see `hv logs`");
     }

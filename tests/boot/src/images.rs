@@ -161,6 +161,14 @@ impl Home {
         self.folder.path()
     }
 
+    /// Ends and forgets all guests.
+    pub fn end_guests(&self) {
+        let Ok(Value::Array(guests)) = self.json(&["ps", "--all", "--json"]) else { return };
+        for name in guests.iter().filter_map(|guest| guest["name"].as_str()) {
+            let _ = self.say(&mut self.hv(["rm", "--force", name]));
+        }
+    }
+
     /// The folder of a guest that is kept.
     pub fn kept(&self, name: &str) -> PathBuf {
         self.data().join("guests").join(name)
@@ -224,10 +232,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let Ok(Value::Array(guests)) = self.json(&["ps", "--json"]) else { return };
-        for name in guests.iter().filter_map(|guest| guest["name"].as_str()) {
-            let _ = self.say(&mut self.hv(["kill", name]));
-        }
+        self.end_guests();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Faults of the host around guests: processes killed, disks that fail, memory that runs out, time that stands still or
 //! jumps, terminals and clients that go. Each is judged from outside, and after each nothing is left behind.
 //!
-//! Short by default; `ci/soak` has the long forms, by the counts in the environment (`Counts`).
+//! Short by default; `ci/soak` has the long forms, by counts in the environment.
 
 #[path = "faults/disks.rs"]
 mod disks;
@@ -126,15 +126,17 @@ fn at_home(home: &Mutex<Option<Arc<Home>>>, place: Place) -> Result<Arc<Home>> {
         return Ok(Arc::clone(home));
     }
     let made = Home::new(place.host, place.architecture, place.new, place.old)?;
-    // What a first guest makes once for all of them.
-    made.say(&mut made.run_script(&[], "exit 7"))?.code(7)?;
+    // A first guest makes folders that stay.
+    made.say(&mut made.run_script(&["--name", "first"], "exit 7"))?.code(7)?;
+    end(&made, "first")?;
     Ok(Arc::clone(home.insert(Arc::new(made))))
 }
 
 /// Runs a test, after which no guest, process or file may be there that was not there before.
 fn leaves_nothing(home: &Home, test: Test) -> Result<()> {
     let before = home.files()?;
-    test(home)?;
+    // One that failed must not have others fail.
+    test(home).inspect_err(|_| home.end_guests())?;
     let left = || -> Result<Vec<String>> {
         let listed = home.json(&["ps", "--all", "--json"])?;
         let guests = listed.as_array().into_iter().flatten().map(|guest| format!("guest {guest}"));

@@ -41,18 +41,28 @@ pub(super) fn a_guest_that_stood_still_goes_on(home: &Home) -> Result<()> {
     };
     let (before, counted_before) = (clocks(home, "still")?, counted()?);
     send(pid, Signal::STOP)?;
+    let begin = Instant::now();
+    // Who looks on or asks is not held up for good.
+    ensure!(home.listed("still")?["state"] == "not answering", "it is {}", home.listed("still")?);
+    let refused = home.say(&mut home.exec_in("still", &[], &["true"]))?.code(125)?;
+    ensure!(refused.stderr.contains("hv kill") && refused.stderr.lines().count() == 1, "it said {refused:?}");
+    thread::sleep(stop.saturating_sub(begin.elapsed()));
     let mut waiting = home.exec_in("still", &[], &["echo", "well"]);
     let waiting = waiting.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    thread::sleep(stop);
-    // Commands that look on are not held up for good.
-    ensure!(home.listed("still")?["state"] == "not answering", "it is {}", home.listed("still")?);
+    thread::sleep(Duration::from_millis(300));
     send(pid, Signal::CONT)?;
+    let stopped = begin.elapsed();
     let waited = waiting.wait_with_output()?;
     ensure!(waited.status.success() && waited.stdout == b"well\n", "the command that waited: {waited:?}");
     let after = clocks(home, "still")?;
     let apart = (after.0 - now()?).abs();
     ensure!(apart < APART, "the guest's clock is {apart:.1} s from the host's");
-    ensure!(after.1 >= before.1 + stop.as_secs_f64(), "since its boot {} s, before {} s", after.1, before.1);
+    ensure!(
+        after.1 >= before.1 + stopped.as_secs_f64(),
+        "since its boot {} s, before {} s",
+        after.1,
+        before.1
+    );
     until("what ran in the guest goes on", || Ok(counted()? > counted_before + 20))?;
     ensure!(home.listed("still")?["state"] == "running", "it is {}", home.listed("still")?);
     end(home, "still")?;
