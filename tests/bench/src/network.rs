@@ -37,8 +37,8 @@ const CONNECTIONS: u32 = 1000;
 const CARRIED: [u32; 2] = [1, 32 << 10];
 
 /// How long a guest may take to boot, and a step in it.
-const BOOT: Duration = Duration::from_secs(120);
-const STEP: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_secs(300);
+const STEP: Duration = Duration::from_secs(600);
 
 /// The guest's RAM.
 const GUEST_MIB: u64 = 512;
@@ -255,7 +255,8 @@ impl Scene {
         let server = self.echo.port();
         running.console.send(&format!("hv-bench-client hold {HOST}:{server} {count} {bytes}"))?;
         let held =
-            running.console.wait_for(|line| line.starts_with("held ") || line.starts_with("=> "), STEP)?;
+            running.console.wait_for(|line| line.starts_with("held ") || line.starts_with("=> "), STEP);
+        let held = held.with_context(|| format!("{count} connections"))?;
         ensure!(held.last().is_some_and(|line| line.starts_with("held ")), "connections failed: {held:?}");
         let during = running.resident()?;
         self.echo.end_all();
