@@ -6,7 +6,12 @@ use std::{
     io,
     ops::Range,
     ptr::NonNull,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
 };
 
 use applevisor_sys::{HV_MEMORY_EXEC, HV_MEMORY_READ, HV_MEMORY_WRITE, hv_vm_map, hv_vm_unmap};
@@ -19,11 +24,15 @@ use crate::{
 };
 
 const RECLAIM: &str = "hv_vm_unmap, mmap, hv_vm_map";
+/// What a core that came by has before more pages go.
+const GRACE: Duration = Duration::from_millis(1);
 
 /// The guest's memory, by guest-physical address.
 #[derive(Debug)]
 pub(crate) struct Mappings {
     mapped: Mutex<BTreeMap<u64, Mapped>>,
+    /// A core came by while pages were being given back.
+    is_awaited: AtomicBool,
     /// After what it maps.
     _machine: Arc<Machine>,
 }
@@ -41,7 +50,7 @@ pub(crate) struct Pages(Weak<Shared>);
 
 impl Mappings {
     pub(crate) fn new(machine: Arc<Machine>) -> Self {
-        Self { mapped: Mutex::default(), _machine: machine }
+        Self { mapped: Mutex::default(), is_awaited: AtomicBool::new(false), _machine: machine }
     }
 
     fn mapped(&self) -> MutexGuard<'_, BTreeMap<u64, Mapped>> {
@@ -92,6 +101,11 @@ impl Mappings {
         if range.is_empty() || !range.start.is_multiple_of(GRANULE) || !range.end.is_multiple_of(GRANULE) {
             return Err(refused("not whole pages"));
         }
+        // Neither the lock nor the guest's memory is shared out fairly: a thread that gives back one range after the other
+        // could keep a core from its instruction for ever.
+        if self.is_awaited.swap(false, Relaxed) {
+            thread::sleep(GRACE);
+        }
         let mut mapped = self.mapped();
         let below = mapped.range_mut(..=range.start).next_back();
         let (base, mapped) = below
@@ -116,10 +130,19 @@ impl Mappings {
     /// Whether the guest has memory at guest-physical `address`: an abort there came from a page that was given back in
     /// that moment. Waits until it is there again.
     pub(crate) fn holds(&self, address: u64) -> bool {
-        let mapped = self.mapped();
+        let mapped = self.mapped.try_lock().unwrap_or_else(|_| {
+            self.is_awaited.store(true, Relaxed);
+            self.mapped()
+        });
         let below = mapped.range(..=address).next_back();
-        below.is_some_and(|(base, mapped)| address - base < mapped.region.len() && !mapped.is_torn)
+        let holds =
+            below.is_some_and(|(base, mapped)| address - base < mapped.region.len() && !mapped.is_torn);
+        if holds {
+            self.is_awaited.store(true, Relaxed);
+        }
+        holds
     }
+
     /// Bytes of the guest's memory at guest-physical `address`, if it has memory there.
     pub(crate) fn read<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         let mapped = self.mapped();
