@@ -102,7 +102,7 @@ impl Park {
 }
 
 /// One sleep until the bell or the deadline; `None` if it has come.
-#[cfg(not(all(loom, test)))]
+#[cfg(not(all(feature = "models", test)))]
 fn sleep<'a>(
     bell: &Condvar,
     bed: MutexGuard<'a, ()>,
@@ -116,12 +116,12 @@ fn sleep<'a>(
 }
 
 /// A model has no time: a deadline never comes, so what the models show holds without its help.
-#[cfg(all(loom, test))]
+#[cfg(all(feature = "models", test))]
 fn sleep<'a>(bell: &Condvar, bed: MutexGuard<'a, ()>, _: Option<Instant>) -> Option<MutexGuard<'a, ()>> {
     Some(bell.wait(bed).unwrap_or_else(PoisonError::into_inner))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "models")))]
 mod tests {
     use std::{sync::Arc, thread, time::Duration};
 
@@ -163,8 +163,8 @@ mod tests {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p backend-hvf --lib models --target-dir target/loom`
-#[cfg(all(test, loom))]
+/// `cargo test -p backend-hvf --features models --lib models`
+#[cfg(all(test, feature = "models"))]
 mod models {
     use loom::{model::Builder, sync::Arc, thread};
 

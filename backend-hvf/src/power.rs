@@ -196,7 +196,7 @@ impl States {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, feature = "models"))]
 mod models;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(feature = "models")))]
 mod tests;

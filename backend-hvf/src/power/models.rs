@@ -1,5 +1,5 @@
 //! Models of cores that call, start, stop and kick each other, checked in every order of their steps by loom:
-//! `RUSTFLAGS="--cfg loom" cargo test -p backend-hvf --lib models --target-dir target/loom`.
+//! `cargo test -p backend-hvf --features models --lib models`.
 
 use hv_core::arch::aarch64::psci::function::*;
 use loom::{model, sync::Arc, thread};
