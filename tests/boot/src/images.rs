@@ -28,6 +28,34 @@ use crate::{Host, Kernel, PATIENCE, cache, repository};
 /// The guest that most tests run their commands in.
 pub const SHARED: &str = "shared";
 
+/// What tests with images run on, and with which kernels of `ci/kernels`.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The hypervisor.
+    pub host: Host,
+    /// The guest's, as `uname -m` has it.
+    pub architecture: &'static str,
+    /// Bookworm's kernel.
+    pub old: &'static str,
+    /// The newest kernel.
+    pub new: &'static str,
+}
+
+impl Place {
+    const X86_64: Self =
+        Self { host: Host::Native, architecture: "x86_64", old: "bookworm", new: "trixie-backports-cloud" };
+    const ARM64: Self = Self {
+        host: Host::Native,
+        architecture: "aarch64",
+        old: "arm64-bookworm",
+        new: "arm64-trixie-backports-cloud",
+    };
+    /// This host's own hypervisor.
+    pub const NATIVE: Self = if cfg!(target_arch = "x86_64") { Self::X86_64 } else { Self::ARM64 };
+    /// The backend for Macs on the simulation of its framework.
+    pub const EMULATED: Self = Self { host: Host::Emulated, ..Self::ARM64 };
+}
+
 /// What a `hv` with folders of its own knows: the image `debian` and the kernels `new`, which is the default, and `old`.
 /// Its guests end with it.
 #[derive(Debug)]
@@ -39,11 +67,12 @@ pub struct Home {
 }
 
 impl Home {
-    /// Imports the image of `ci/images` for `architecture`, and these kernels of `ci/kernels`.
+    /// Imports the image of `ci/images` for the place's guests, and its kernels.
     ///
     /// # Errors
     /// They are not there, or an import failed.
-    pub fn new(host: Host, architecture: &'static str, new: &str, old: &str) -> Result<Self> {
+    pub fn new(place: Place) -> Result<Self> {
+        let Place { host, architecture, old, new } = place;
         // Not where TMPDIR says: the paths of sockets are short.
         let folder = tempfile::Builder::new().prefix("hv").tempdir_in("/tmp")?;
         let home = Self { host, architecture, folder, shares: Mutex::new(false) };

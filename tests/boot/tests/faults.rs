@@ -28,31 +28,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use hv_boot_tests::{
-    Host, PATIENCE,
-    images::{Home, images, said},
+    PATIENCE,
+    images::{Home, Place, images, said},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// What the tests run on, and with which kernels of `ci/kernels`.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    host: Host,
-    architecture: &'static str,
-    old: &'static str,
-    new: &'static str,
-}
-
-const X86_64: Place =
-    Place { host: Host::Native, architecture: "x86_64", old: "bookworm", new: "trixie-backports-cloud" };
-const ARM64: Place = Place {
-    host: Host::Native,
-    architecture: "aarch64",
-    old: "arm64-bookworm",
-    new: "arm64-trixie-backports-cloud",
-};
-const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
-const EMULATED: Place = Place { host: Host::Emulated, ..ARM64 };
 
 type Test = fn(&Home) -> Result<()>;
 /// Why a test cannot run here, though others can.
@@ -94,8 +74,8 @@ fn main() -> ExitCode {
     let homes: [Arc<Mutex<Option<Arc<Home>>>>; 2] = Default::default();
     let mut trials = Vec::new();
     for (name, place, home, lists) in [
-        ("native", NATIVE, &homes[0], &[FAULTS][..]),
-        ("emulated", EMULATED, &homes[1], &[FAULTS, EMULATED_ONLY]),
+        ("native", Place::NATIVE, &homes[0], &[FAULTS][..]),
+        ("emulated", Place::EMULATED, &homes[1], &[FAULTS, EMULATED_ONLY]),
     ] {
         let no_guests = place.host.why_not().or_else(|| images().err().map(|error| error.to_string()));
         if let Some(reason) = &no_guests {
@@ -125,7 +105,7 @@ fn at_home(home: &Mutex<Option<Arc<Home>>>, place: Place) -> Result<Arc<Home>> {
     if let Some(home) = &*home {
         return Ok(Arc::clone(home));
     }
-    let made = Home::new(place.host, place.architecture, place.new, place.old)?;
+    let made = Home::new(place)?;
     // A first guest makes folders that stay.
     made.say(&mut made.run_script(&["--name", "first"], "exit 7"))?.code(7)?;
     end(&made, "first")?;

@@ -22,31 +22,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::{
     Guest, Host, ext4,
-    images::{Home, Registry, SHARED, Terminal, images, said},
+    images::{Home, Place, Registry, SHARED, Terminal, images, said},
     pattern, until,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// What the tests run on, and with which kernels of `ci/kernels`.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    host: Host,
-    architecture: &'static str,
-    old: &'static str,
-    new: &'static str,
-}
-
-const X86_64: Place =
-    Place { host: Host::Native, architecture: "x86_64", old: "bookworm", new: "trixie-backports-cloud" };
-const ARM64: Place = Place {
-    host: Host::Native,
-    architecture: "aarch64",
-    old: "arm64-bookworm",
-    new: "arm64-trixie-backports-cloud",
-};
-const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
-const EMULATED: Place = Place { host: Host::Emulated, ..ARM64 };
 
 type Test = fn(&Home) -> Result<()>;
 
@@ -117,10 +97,16 @@ fn main() -> ExitCode {
                 trials.push(Trial::test(format!("{name}::{test}"), run).with_ignored_flag(reason.is_some()));
             }
         };
-    add("native", 0, NATIVE, why_not(Host::Native).as_deref(), &[COMMANDS, GUESTS]);
-    add("emulated", 1, EMULATED, why_not(Host::Emulated).as_deref(), &[COMMANDS, GUESTS, EMULATED_ONLY]);
+    add("native", 0, Place::NATIVE, why_not(Host::Native).as_deref(), &[COMMANDS, GUESTS]);
+    add(
+        "emulated",
+        1,
+        Place::EMULATED,
+        why_not(Host::Emulated).as_deref(),
+        &[COMMANDS, GUESTS, EMULATED_ONLY],
+    );
     let reason = why_not(Host::Emulated).or_else(why_no_registry);
-    add("emulated", 1, EMULATED, reason.as_deref(), &[REGISTRY]);
+    add("emulated", 1, Place::EMULATED, reason.as_deref(), &[REGISTRY]);
     let code = libtest_mimic::run(&arguments, trials).exit_code();
     // Guests end and folders go, even where a test's thread still holds one.
     for home in homes {
@@ -134,7 +120,7 @@ fn at_home(home: &Mutex<Option<Arc<Home>>>, place: Place) -> Result<Arc<Home>> {
     if let Some(home) = &*home {
         return Ok(Arc::clone(home));
     }
-    let made = Home::new(place.host, place.architecture, place.new, place.old)?;
+    let made = Home::new(place)?;
     Ok(Arc::clone(home.insert(Arc::new(made))))
 }
 

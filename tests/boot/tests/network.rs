@@ -10,34 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::{
     Host, Kernel,
-    images::{Home, Said, images, said},
+    images::{Home, Place, Said, images, said},
     until,
     world::{FAR, FAR_V6, FARTHER, HOST, World},
 };
 use libtest_mimic::{Arguments, Failed, Trial};
-
-/// What the tests run on.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    host: Host,
-    architecture: &'static str,
-    old: &'static str,
-    new: &'static str,
-    /// Bytes of what is carried each way.
-    bulk: u64,
-}
-
-const X86_64: Place = Place {
-    host: Host::Native,
-    architecture: "x86_64",
-    old: "bookworm",
-    new: "trixie-backports-cloud",
-    bulk: 256 << 20,
-};
-const ARM64: Place =
-    Place { architecture: "aarch64", old: "arm64-bookworm", new: "arm64-trixie-backports-cloud", ..X86_64 };
-const NATIVE: Place = if cfg!(target_arch = "x86_64") { X86_64 } else { ARM64 };
-const EMULATED: Place = Place { host: Host::Emulated, bulk: 64 << 20, ..ARM64 };
 
 /// A home, a world, and the guest in it that tests share.
 struct Scene {
@@ -81,7 +58,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let scenes: [Arc<Mutex<Option<Arc<Scene>>>>; 2] = Default::default();
     let mut trials = Vec::new();
-    for (name, place, scene) in [("native", NATIVE, &scenes[0]), ("emulated", EMULATED, &scenes[1])] {
+    for (name, place, scene) in
+        [("native", Place::NATIVE, &scenes[0]), ("emulated", Place::EMULATED, &scenes[1])]
+    {
         let reason = place.host.why_not().or_else(|| images().err().map(|error| error.to_string()));
         let reason = reason.or_else(World::why_not);
         for &(test, run) in SHARING.iter().chain(OWN) {
@@ -122,7 +101,7 @@ fn at_scene(scene: &Mutex<Option<Arc<Scene>>>, place: Place) -> Result<Arc<Scene
     if let Some(scene) = &*scene {
         return Ok(Arc::clone(scene));
     }
-    let home = Home::new(place.host, place.architecture, place.new, place.old)?;
+    let home = Home::new(place)?;
     let world = World::new()?;
     world.ask(&["192.0.2.77", FAR])?;
     let made = Scene { place, home, world };
@@ -175,7 +154,9 @@ impl Scene {
 
 fn what_is_carried_is_whole(scene: &Scene) -> Result<()> {
     let folder = scene.folder("bulk")?;
-    let (file, sum) = World::file(&folder, "file", scene.place.bulk)?;
+    // The guest makes a sum of them.
+    let bulk = if scene.place.host == Host::Emulated { 64 << 20 } else { 256 << 20 };
+    let (file, sum) = World::file(&folder, "file", bulk)?;
     let _web = scene.world.web(&folder, 8001)?;
     let said = scene.guest(&format!("curl -sS http://{FAR}:8001/file | sha256sum"))?.code(0)?;
     ensure!(said.text() == sum, "the guest got {} instead of {sum}", said.text());
