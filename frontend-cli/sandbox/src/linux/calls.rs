@@ -288,6 +288,9 @@ impl Table {
         }
         self.when(libc::SYS_fcntl, 1, OF_OPEN_FILES);
         self.when(libc::SYS_prctl, 0, OF_PROCESS);
+        // A signal's handler runs on whichever thread the kernel takes, and tells of it by `send` to a socket that is connected: no
+        // more than `write` can.
+        self.add(libc::SYS_sendto, vec![(4, Test::IsNothing)]);
         // Signals are for threads of this process: kicks of vCPUs, and the ways in which it ends or stops itself.
         self.when(libc::SYS_tgkill, 0, &[std::process::id().into()]);
     }

@@ -95,12 +95,25 @@ fn a_vcpu_has_neither_files_nor_sockets_nor_threads() {
     for plan in plans() {
         let core: BTreeSet<i64> = of(Thread::Core, &plan).into_keys().collect();
         for call in FILES.iter().chain(CHANGED_FILES).chain(OPEN_SOCKETS).chain(NEW_SOCKETS).chain(WORKER) {
-            assert!(!core.contains(call), "{:?}", names::of(*call));
+            assert!(!core.contains(call) || *call == libc::SYS_sendto, "{:?}", names::of(*call));
         }
         for call in
             [libc::SYS_socket, libc::SYS_socketpair, libc::SYS_clone, libc::SYS_clone3, libc::SYS_seccomp]
         {
             assert!(!core.contains(&call), "{:?}", names::of(call));
+        }
+    }
+}
+
+#[test]
+fn the_handler_of_a_signal_may_run_on_any_thread_and_addresses_nobody() {
+    let connected = rule(vec![(4, Test::IsNothing)]).unwrap();
+    for plan in plans() {
+        for thread in [Thread::Core, Thread::Worker] {
+            assert_eq!(of(thread, &plan)[&libc::SYS_sendto], [connected.clone()], "{thread}");
+        }
+        for thread in [Thread::Network, Thread::Sockets, Thread::Session] {
+            assert!(of(thread, &plan)[&libc::SYS_sendto].is_empty(), "{thread}");
         }
     }
 }
