@@ -23,7 +23,7 @@ use std::{
 use anyhow::Context;
 use rustix::{
     io::Errno,
-    process::{Pid, Signal as ProcessSignal, kill_process, test_kill_process},
+    process::{Pid, Signal as ProcessSignal, getpid, getsid, kill_process, test_kill_process},
 };
 
 use crate::{
@@ -99,14 +99,17 @@ pub(crate) fn clean(runtime: &Path) {
     }
 }
 
-/// Signals for this process are for the child. A terminal that hangs up tells the child itself.
+/// Signals for this process are for the child. A terminal that hangs up tells its session's leader alone; a shell that leads it tells
+/// all processes of a job, and so the child, too.
 fn pass_signals_on(child: &Child) -> anyhow::Result<()> {
+    let mut passed = vec![ProcessSignal::INT, ProcessSignal::TERM];
+    if getsid(None).is_ok_and(|leader| leader == getpid()) {
+        passed.push(ProcessSignal::HUP);
+    }
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     signals::watch(move |signal| {
         let known = match signal {
-            Signal::Stop(number) => {
-                [ProcessSignal::INT, ProcessSignal::TERM].into_iter().find(|known| known.as_raw() == number)
-            }
+            Signal::Stop(number) => passed.iter().copied().find(|known| known.as_raw() == number),
             Signal::Resize => None,
         };
         if let (Some(pid), Some(signal)) = (pid, known) {
