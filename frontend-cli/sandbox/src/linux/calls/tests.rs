@@ -110,7 +110,7 @@ fn the_handler_of_a_signal_may_run_on_any_thread_and_addresses_nobody() {
     let connected = rule(vec![(4, Test::IsNothing)]).unwrap();
     for plan in plans() {
         for thread in [Thread::Core, Thread::Worker] {
-            assert_eq!(of(thread, &plan)[&libc::SYS_sendto], [connected.clone()], "{thread}");
+            assert_eq!(of(thread, &plan)[&libc::SYS_sendto], std::slice::from_ref(&connected), "{thread}");
         }
         for thread in [Thread::Network, Thread::Sockets, Thread::Session] {
             assert!(of(thread, &plan)[&libc::SYS_sendto].is_empty(), "{thread}");
