@@ -22,14 +22,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{Arc, Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use hv_boot_tests::{
-    PATIENCE,
     images::{Home, Place, images, said},
+    until,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
@@ -174,16 +173,6 @@ impl Random {
     fn moment(&mut self, span: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)))
     }
-}
-
-/// Looks until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so()? {
-        ensure!(Instant::now() < deadline, "not in {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }
 
 fn send(pid: u32, signal: Signal) -> Result<()> {
