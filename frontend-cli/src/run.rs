@@ -3,6 +3,7 @@
 mod assembly;
 mod command;
 mod keyboard;
+mod last_words;
 mod remote;
 mod tee;
 
@@ -70,9 +71,6 @@ const ORDERS: u8 = 1;
 
 /// Descriptors that a process may have: more than a guest's sockets take.
 const DESCRIPTORS: u64 = 8192;
-
-/// So much of what the guest said last is shown when it has crashed.
-const LAST_LINES: usize = 8;
 
 /// How long the last words of a guest that is ended by force may take to be written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -368,6 +366,9 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         while let Some(event) = self.parts.machine.take_event() {
             let is_reset = matches!(event, Event::Reset);
             match event {
+                Event::Reset if self.command.is_none() && self.ends_at_panic() && self.has_panicked() => {
+                    return Ok(Some(self.crash("its kernel panicked")));
+                }
                 Event::Reset if self.command.is_none() && self.arguments.on_reboot == OnReboot::Restart => {
                     self.parts.screen.reset();
                     self.parts.machine.reset()?;
@@ -412,18 +413,28 @@ impl<V: Vm<Arch: Board>> Session<'_, V> {
         }
     }
 
+    /// Whether a kernel's panic is the end: not where the user has a restart follow it.
+    fn ends_at_panic(&self) -> bool {
+        let append = self.arguments.append.as_deref().unwrap_or_default();
+        self.arguments.on_reboot == OnReboot::Exit || !last_words::chooses_panic(append)
+    }
+
+    /// Whether the reset that the machine has just told of is the end of a panic: no device tells of that, but the console does.
+    fn has_panicked(&self) -> bool {
+        // A reader who is slow is not waited for: the guest may have been reset by somebody's wish.
+        let _ = self.parts.screen.flush();
+        let _ = self.parts.output.finish(LAST_WORDS);
+        last_words::tell_of_panic(&self.tap.history())
+    }
+
     /// Tells of a crash, after what the guest said.
     fn crash(&mut self, why: &str) -> Code {
         self.finish();
         message::line(&format!("the guest crashed: {why}"));
         if self.command.is_some() {
             // Nobody saw its console.
-            let history = self.tap.history();
-            let text = String::from_utf8_lossy(&history);
-            let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            let panic = lines.iter().rposition(|line| line.contains("Kernel panic"));
-            let from = panic.unwrap_or(lines.len().saturating_sub(LAST_LINES));
-            lines.iter().skip(from).take(LAST_LINES).for_each(|line| message::line(&format!("  {line}")));
+            let lines = last_words::excerpt(&self.tap.history());
+            lines.iter().for_each(|line| message::line(&format!("  {line}")));
         }
         ExitCode::GuestCrashed.into()
     }

@@ -31,6 +31,7 @@ use super::{
     Parts,
     command::Command,
     keyboard::{Consoles, Keyboard},
+    last_words,
     tee::Listeners,
 };
 use crate::{
@@ -191,9 +192,15 @@ fn limits(disk: &args::Disk) -> RateLimits {
     RateLimits { bytes: disk.bandwidth.map(Rate::of), operations: disk.iops.map(Rate::of) }
 }
 
-/// What is appended: the user's words come after those for guests from images, so that they win.
+/// What is appended: the user's words come after our own, so that they win.
 fn words(is_image: bool, append: &str) -> String {
-    let own = if is_image { KERNEL_WORDS } else { "" };
+    let own = if is_image {
+        KERNEL_WORDS
+    } else if last_words::chooses_panic(append) {
+        ""
+    } else {
+        last_words::RESTART_AT_PANIC
+    };
     [own, append].into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

@@ -54,6 +54,7 @@ const COMMON: &[(&str, Test)] = &[
     ("sigterm_presses_the_power_button", sigterm_presses_the_power_button),
     ("second_sigterm_ends_a_deaf_guest", second_sigterm_ends_a_deaf_guest),
     ("timeout_ends_the_guest", timeout_ends_the_guest),
+    ("a_panic_is_a_crash", a_panic_is_a_crash),
     ("two_guests_at_once", two_guests_at_once),
     ("fsynced_data_survives_sigkill_of_the_vmm", fsynced_data_survives_sigkill_of_the_vmm),
     ("full_disk_is_an_error_in_the_guest", full_disk_is_an_error_in_the_guest),
@@ -248,6 +249,22 @@ fn second_sigterm_ends_a_deaf_guest(place: Place) -> Result<()> {
 fn timeout_ends_the_guest(place: Place) -> Result<()> {
     let ended = new_guest(place, "deaf", "--timeout 1500ms", None)?.wait()?.code(124)?;
     ensure!(ended.stderr.lines().count() == 1, "not one line: {}", ended.stderr);
+    Ok(())
+}
+
+/// A kernel without a root panics. Its own restart after that is the user's wish where he says so.
+fn a_panic_is_a_crash(place: Place) -> Result<()> {
+    let kernel = Kernel::named(place.new)?;
+    let file = if fast(place) == Image::Packaged { kernel.packaged() } else { kernel.elf() };
+    let alone = |more: &str| -> Result<Guest> {
+        let mut arguments = words("--append quiet --kernel");
+        arguments.push(file.display().to_string());
+        arguments.extend(words(more));
+        Guest::start(place.host, arguments, None)
+    };
+    let ended = alone("--timeout 120s")?.wait()?.code(123)?;
+    ensure!(ended.stdout.contains("Kernel panic - not syncing"), "no panic in:\n{}", ended.stdout);
+    ensure!(ended.stderr.trim_end().ends_with("its kernel panicked"), "no word of it: {}", ended.stderr);
     Ok(())
 }
 
