@@ -133,7 +133,7 @@ impl Tcp {
         let len = self.stack.input(link.now, &mut open.sockets, packet, &mut self.reply);
         let is_opened = segment.window != 0 && open.is_shut && segment.acknowledges_only();
         open.is_shut = segment.window == 0 || open.is_shut && !is_opened;
-        open.waiting = None;
+        (open.waiting, open.resent) = (None, 0);
         if segment.has(SYN) && before == State::SynSent {
             let capacity = u32::try_from(open.socket().recv_capacity()).unwrap_or(u32::MAX);
             open.edge = segment.sequence.wrapping_add(1).wrapping_add(capacity);
@@ -143,17 +143,12 @@ impl Tcp {
             open.is_touched = true;
             self.touched.push(slot);
         }
-        let (ends, size) = (*ends, open.segment);
-        if len > 0 {
-            seal(link, ends, &mut self.reply, len, size);
-            link.push(self.reply.header, self.reply.filled().to_vec());
-        }
-        if is_opened && let Some((open, _)) = self.flows.at(slot).and_then(Flow::open) {
-            // smoltcp gives up its timer for what is under way when the window is shut, and a guest that had to throw that away
-            // never gets it. Told three times more, it is sent again if it was not acknowledged (fast retransmit, RFC 5681, 3.2).
-            for _ in 0..3 {
-                self.stack.input(link.now, &mut open.sockets, packet, &mut self.reply);
-            }
+        let was_thrown_away = is_opened && open.is_under_way(segment.acknowledgment);
+        self.reply(link, slot, len);
+        if was_thrown_away && let Some((open, _)) = self.flows.at(slot).and_then(Flow::open) {
+            // smoltcp never again sends what a guest had to throw away when it shut its window.
+            let len = self.stack.resend_after(packet, link.now, &mut open.sockets, &mut self.reply);
+            self.reply(link, slot, len);
         }
         if write_now && let Some((open, stream)) = self.flows.at(slot).and_then(Flow::open) {
             open.drain(stream);
@@ -178,6 +173,17 @@ impl Tcp {
             seal(link, ends, &mut self.reply, len, 0);
             link.push(self.reply.header, self.reply.filled().to_vec());
         }
+    }
+
+    /// Puts the packet of `len` bytes that smoltcp put into the reply, if there is one, into the queue for the guest.
+    fn reply(&mut self, link: &mut Link, slot: usize, len: usize) {
+        let Some(flow) = self.flows.at(slot).filter(|_| len > 0) else { return };
+        let ends = flow.ends;
+        let Some((open, _)) = flow.open() else { return };
+        if let Some(segment) = seal(link, ends, &mut self.reply, len, open.segment) {
+            open.has_sent(segment);
+        }
+        link.push(self.reply.header, self.reply.filled().to_vec());
     }
 
     /// Answers the SYN in `packet` with an ICMP error.

@@ -12,7 +12,10 @@ use smoltcp::{
     socket::tcp::{self, State},
 };
 
-use super::rings::{Rings, Tier};
+use super::{
+    rings::{Rings, Tier},
+    segment::{SYN, Segment},
+};
 use crate::user::link::Ends;
 
 /// Bytes that are read from the host at a time; more only when they are nearly gone, so that they are still in the
@@ -30,6 +33,10 @@ const FORWARD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the guest may take to answer data.
 const DATA_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long the guest may leave unanswered what is under way before it is sent again, and twice as long each time. smoltcp waits for
+/// a second at the least, as on a network between cities.
+const FIRST_RESEND: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub(crate) struct Flow {
@@ -74,8 +81,12 @@ pub(crate) struct Open {
     pub(crate) is_reset: bool,
     /// Bytes that were read and have not been sent to the guest yet, about: bytes sent again are counted again.
     pub(crate) unsent: usize,
+    /// The sequence number behind the last byte that was sent to the guest.
+    pub(crate) sent: u32,
     /// Since when the guest owes an answer.
     pub(crate) waiting: Option<Instant>,
+    /// So often what is under way was sent again since then.
+    pub(crate) resent: u32,
     /// In the queue of those that may have something for the guest.
     pub(crate) is_queued: bool,
     /// In the list of those that got something from the guest.
@@ -105,7 +116,9 @@ impl Open {
             was_ended_by_guest: false,
             is_reset: false,
             unsent: 0,
+            sent: 0,
             waiting: None,
+            resent: 0,
             is_queued: false,
             is_touched: false,
         }
@@ -218,6 +231,28 @@ impl Open {
         }
     }
 
+    /// Counts a segment that goes to the guest.
+    pub(crate) fn has_sent(&mut self, segment: Segment) {
+        self.unsent = self.unsent.saturating_sub(segment.len);
+        self.is_window_unscaled = segment.has(SYN);
+        let end = segment.sequence.wrapping_add(u32::try_from(segment.len).unwrap_or(u32::MAX));
+        if segment.has(SYN) || is_before(self.sent, end) {
+            self.sent = end;
+        }
+    }
+
+    /// Whether bytes from `sequence` on were sent to the guest.
+    pub(crate) fn is_under_way(&self, sequence: u32) -> bool {
+        is_before(sequence, self.sent)
+    }
+
+    /// When what is under way is sent again, if the guest does not answer: it may have been thrown away.
+    pub(crate) fn resend_at(&mut self) -> Option<Instant> {
+        let since = self.waiting.filter(|_| !self.is_shut && self.socket().send_queue() > 0)?;
+        // Nobody waits for that long.
+        Some(since + FIRST_RESEND * 2_u32.pow(self.resent.min(16)))
+    }
+
     /// Whether nothing is left of it but the sockets, and whether it ended as both ends wanted.
     pub(crate) fn end(&mut self) -> Option<bool> {
         let was_ended = self.was_ended_by_host && self.was_ended_by_guest;
@@ -233,6 +268,11 @@ impl Open {
     pub(crate) fn is_over(&mut self) -> bool {
         self.socket().state() == State::TimeWait
     }
+}
+
+/// Whether a sequence number is before another (RFC 9293, 3.4).
+fn is_before(sequence: u32, other: u32) -> bool {
+    matches!(other.wrapping_sub(sequence), 1..=0x7fff_ffff)
 }
 
 /// The one socket of a set.

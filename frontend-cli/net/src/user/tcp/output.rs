@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Tcp, flow::Stage, seal, segment::SYN, stack::Due};
+use super::{Tcp, flow::Stage, seal, stack::Due};
 use crate::user::{
     icmp::Reason,
     link::{Frame, Link},
@@ -29,8 +29,7 @@ impl Tcp {
                 continue;
             }
             if let Some(segment) = seal(link, ends, frame, len, open.segment) {
-                open.unsent = open.unsent.saturating_sub(segment.len);
-                open.is_window_unscaled = segment.has(SYN);
+                open.has_sent(segment);
             }
             self.settle(link, slot);
             return true;
@@ -77,7 +76,7 @@ impl Tcp {
                 None
             }
         };
-        if let Some(at) = wish.into_iter().chain(limit).min() {
+        if let Some(at) = wish.into_iter().chain(limit).chain(open.resend_at()).min() {
             deadlines.plan(slot, at, &mut flow.planned);
         }
     }
@@ -102,6 +101,10 @@ impl Tcp {
                     let is_late = |(since, patience)| since + patience <= link.now;
                     if since.zip(patience).is_some_and(is_late) {
                         open.abort();
+                    } else if open.resend_at().is_some_and(|at| at <= link.now) {
+                        open.resent += 1;
+                        let len = self.stack.resend(link.now, &mut open.sockets, &mut self.reply);
+                        self.reply(link, slot, len);
                     }
                     self.settle(link, slot);
                 }

@@ -21,6 +21,8 @@ pub(crate) struct Segment {
     pub(crate) source_port: u16,
     pub(crate) destination_port: u16,
     pub(crate) sequence: u32,
+    /// The sequence number that is expected next, of the other direction.
+    pub(crate) acknowledgment: u32,
     pub(crate) flags: u8,
     /// The window, not scaled.
     pub(crate) window: u16,
@@ -39,6 +41,7 @@ impl Segment {
             source_port: u16::from_be_bytes([header[0], header[1]]),
             destination_port: u16::from_be_bytes([header[2], header[3]]),
             sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            acknowledgment: u32::from_be_bytes([header[8], header[9], header[10], header[11]]),
             flags: header[13],
             window: u16::from_be_bytes([header[14], header[15]]),
             header_len,

@@ -17,6 +17,9 @@ use crate::user::{link::Frame, packet::ETHERNET};
 /// Bytes at the start of a packet that headers may have: cleared first, since options are padded with what is there.
 const HEADERS: usize = 40 + 60;
 
+/// Longer than smoltcp's timer for what is under way ever is.
+const LONGEST_TIMER: Duration = Duration::from_secs(120);
+
 /// Whether and when a socket has something to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -88,6 +91,39 @@ impl Stack {
         let mut wire = Wire { packet: None, bytes: &mut frame.bytes[ETHERNET..], len: &mut len };
         self.interface.poll_egress(now, &mut wire, sockets);
         len
+    }
+
+    /// Has the socket in `sockets` send again what the guest has not acknowledged, from the first byte on and as far as its window
+    /// goes, and puts the first packet into `frame`; says how long it is. smoltcp does that alone when its timer is over, so it is
+    /// told of a time when it is.
+    pub(crate) fn resend(
+        &mut self,
+        now: Instant,
+        sockets: &mut SocketSet<'static>,
+        frame: &mut Frame,
+    ) -> usize {
+        match self.due(now, sockets) {
+            Due::At(timer) => self.output(timer, sockets, frame),
+            // There is more to send yet, which the guest will answer.
+            Due::Now | Due::Never => 0,
+        }
+    }
+
+    /// The same after `opening`, by which the guest opens its window again: smoltcp gave up its timer when the window was shut.
+    pub(crate) fn resend_after(
+        &mut self,
+        opening: &[u8],
+        now: Instant,
+        sockets: &mut SocketSet<'static>,
+        frame: &mut Frame,
+    ) -> usize {
+        // Three duplicates start the timer again, by a fast retransmit (RFC 5681, 3.2). That is for nobody: it may be longer than the
+        // window, and Linux refuses it as a whole then.
+        for _ in 0..3 {
+            self.input(now, sockets, opening, frame);
+        }
+        self.output(now, sockets, frame);
+        self.output(now + LONGEST_TIMER, sockets, frame)
     }
 
     /// When the socket in `sockets` has something to send.

@@ -4,6 +4,7 @@ use std::{
     io::{self, Read, Write},
     net::TcpListener,
     thread,
+    time::{Duration, Instant},
 };
 
 use super::{guest::Guest, tcp::bytes, *};
@@ -52,6 +53,20 @@ fn open(guest: &mut Guest, port: u16) -> u32 {
     header.sequence.wrapping_add(1)
 }
 
+/// The bytes of the next segment that has some.
+fn data(guest: &mut Guest) -> Vec<u8> {
+    loop {
+        guest.network.flush();
+        match guest.receive() {
+            Some(frame) if frame.len() > ETHERNET + IPV4 + 20 => {
+                return frame[ETHERNET + IPV4 + 20..].to_vec();
+            }
+            Some(_) => {}
+            None => guest.turn_host(),
+        }
+    }
+}
+
 #[test]
 fn more_than_the_window_is_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -95,16 +110,6 @@ fn what_a_shut_window_threw_away_is_sent_again() {
     let (mut stream, _) = listener.accept().unwrap();
     let sent = bytes(8000);
     stream.write_all(&sent).unwrap();
-    let data = |guest: &mut Guest| loop {
-        guest.network.flush();
-        match guest.receive() {
-            Some(frame) if frame.len() > ETHERNET + IPV4 + 20 => {
-                break frame[ETHERNET + IPV4 + 20..].to_vec();
-            }
-            Some(_) => {}
-            None => guest.turn_host(),
-        }
-    };
     let mut arrived = Vec::new();
     while arrived.len() < sent.len() {
         arrived.extend(data(&mut guest));
@@ -120,6 +125,29 @@ fn what_a_shut_window_threw_away_is_sent_again() {
     guest.send_packet(&opened);
     let again = data(&mut guest);
     assert!(!again.is_empty() && again == sent[1000..1000 + again.len()], "{} other bytes came", again.len());
+    // Linux refuses a segment as a whole that does not end in the window.
+    assert!(again.len() <= 16 << 7, "{} bytes do not fit the window", again.len());
+}
+
+#[test]
+fn what_nobody_acknowledges_is_sent_again_soon() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut guest = Guest::new(open_config());
+    let acknowledged = open(&mut guest, port);
+    guest.send_packet(&segment(port, 1000, acknowledged, ACK, &[]));
+    let (mut stream, _) = listener.accept().unwrap();
+    let sent = bytes(3000);
+    stream.write_all(&sent).unwrap();
+    for most in [100, 200, 400] {
+        assert!(data(&mut guest) == sent);
+        let wait = guest.network.deadline().unwrap().saturating_duration_since(Instant::now());
+        assert!(wait <= Duration::from_millis(most), "the next look is in {wait:?}");
+    }
+    let all = acknowledged.wrapping_add(3000);
+    guest.send_packet(&segment(port, 1000, all, ACK, &[]));
+    guest.turn_host();
+    assert_eq!(guest.receive(), None);
 }
 
 #[test]
