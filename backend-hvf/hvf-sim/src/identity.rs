@@ -70,7 +70,9 @@ fn value(processor: &Processor, register: u16) -> u64 {
         MMFR0 => 0x0f10_0022,
         // No EL2 (VH, VMIDBits), no limited ordering regions.
         MMFR1 => model & !fields(&[4, 8, 16]),
-        MMFR2 => model & fields(&[0, 4]),
+        // And E0PD (model), without which Linux, its place being random, has page tables of its own for programs (KPTI) and so drops the
+        // emulated TLB at each system call. What it asks for, that programs cannot tell by time what is mapped, is given by permissions.
+        MMFR2 => model & fields(&[0, 4]) | 1 << 60,
         // IC is needed: the engine relies on it.
         CTR => model & !(1 << 29),
         CLIDR => model,
