@@ -66,6 +66,12 @@ enum What {
         #[arg(long)]
         emulated: bool,
     },
+    /// What the sandbox costs in the start of a guest, its disk and its network. As `network`.
+    Sandbox {
+        /// An arm64 guest on the emulator.
+        #[arg(long)]
+        emulated: bool,
+    },
     /// Unpacking an image into the cache, against tar. Any host, as root.
     Unpack {
         /// Whose image.
@@ -88,6 +94,7 @@ fn main() -> Result<()> {
         What::Emulated => emulated::measure(runs),
         What::Images { emulated } => images::measure(runs, host(emulated)),
         What::Network { emulated } => network::measure(runs, host(emulated)),
+        What::Sandbox { emulated } => network::sandbox::measure(runs, host(emulated)),
         What::Unpack { arch } => unpack::measure(runs, &arch),
         What::Block => block::measure(runs),
     }

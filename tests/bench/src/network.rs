@@ -6,6 +6,7 @@
 mod console;
 mod echo;
 mod process;
+pub(crate) mod sandbox;
 
 use std::{
     env, fs,
@@ -143,7 +144,8 @@ impl Scene {
         programs(arch, &tree)?;
         let initrd = folder.path().join("initrd");
         let mut make = Command::new(repository().join("ci/initrd"));
-        make.args(["--arch", arch, "--modules", "virtio_pci virtio_net", "--kernel"]).arg(kernel.folder());
+        make.args(["--arch", arch, "--modules", "virtio_pci virtio_net virtio_blk", "--kernel"])
+            .arg(kernel.folder());
         make.arg("--with").arg(&tree).arg(repository().join("tests/bench/guest/network")).arg(&initrd);
         succeed(&mut make)?;
         let kernel = if host == Host::Emulated { kernel.packaged() } else { kernel.elf() };
@@ -159,8 +161,8 @@ impl Scene {
     fn start(&self, network: Network) -> Result<Running> {
         let socket = self.folder.path().join("passt.socket");
         let beside = (network == Network::Passt).then(|| passt(&socket)).transpose()?;
-        let mut command = match network {
-            Network::None | Network::User => self.hv(network)?,
+        let command = match network {
+            Network::None | Network::User => self.hv(network, &[])?,
             Network::Slirp => self.qemu("user,id=net", ""),
             Network::Passt => {
                 let netdev =
@@ -168,23 +170,30 @@ impl Scene {
                 self.qemu(&netdev, "hv.mtu=65520")
             }
         };
-        command.stderr(fs::File::create(self.folder.path().join("log"))?);
-        let mut console = Console::start(command)?;
-        console.wait_for(|line| line == "the guest is ready", BOOT).with_context(|| {
-            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-            format!("{} does not boot its guest: {:?}", network.name(), log.trim())
-        })?;
+        let console = self.boot(command).with_context(|| network.name())?;
         Ok(Running { console, beside })
     }
 
-    fn hv(&self, network: Network) -> Result<Command> {
+    /// Waits until the guest of `command` is ready.
+    fn boot(&self, mut command: Command) -> Result<Console> {
+        let log = self.folder.path().join("log");
+        command.stderr(fs::File::create(&log)?);
+        let mut console = Console::start(command)?;
+        console.wait_for(|line| line == "the guest is ready", BOOT).with_context(|| {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            format!("it does not boot its guest: {:?}", log.trim())
+        })?;
+        Ok(console)
+    }
+
+    fn hv(&self, network: Network, more: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.host.hv()?);
         command.args(["run", "--cpus", "1", "--append", "quiet", "--memory", &format!("{GUEST_MIB}M")]);
         if self.host == Host::Emulated {
             command.args(["--accel", "emulated"]);
         }
         command.args(["--net", if network == Network::None { "none" } else { "user,host" }]);
-        command.arg("--kernel").arg(&self.kernel).arg("--initrd").arg(&self.initrd);
+        command.arg("--kernel").arg(&self.kernel).arg("--initrd").arg(&self.initrd).args(more);
         Ok(command)
     }
 

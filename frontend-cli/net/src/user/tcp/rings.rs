@@ -6,8 +6,8 @@ use smoltcp::socket::tcp::SocketBuffer;
 /// Connections that may have rings of a size, and that size in bytes: from the guest, and to the guest.
 const TIERS: [(usize, usize, usize); 4] = [
     (16, 512 << 10, 512 << 10),
-    (48, 128 << 10, 128 << 10),
-    (192, 32 << 10, 32 << 10),
+    (40, 128 << 10, 128 << 10),
+    (160, 32 << 10, 32 << 10),
     (usize::MAX, 16 << 10, 16 << 10),
 ];
 
@@ -47,7 +47,8 @@ mod tests {
             from.capacity() + to.capacity()
         };
         let taken: Vec<_> = (0..1000).map(|_| rings.take()).collect();
-        assert!(taken.iter().map(size).sum::<usize>() <= 64 << 20);
+        // What a connection has beside its rings takes the rest.
+        assert!(taken.iter().map(size).sum::<usize>() <= 61 << 20);
         rings.give_back(taken[0].0);
         assert_eq!(size(&rings.take()), size(&taken[0]));
         assert_ne!(size(&rings.take()), size(&taken[0]));
