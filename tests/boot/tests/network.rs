@@ -1,6 +1,7 @@
 //! Guests on a network, with real clients and servers: what arrives, by hash; what must not; and what programs beside `hv` carry.
 
 use std::{
+    env,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     process::{Command, ExitCode, Stdio},
@@ -154,8 +155,12 @@ impl Scene {
 
 fn what_is_carried_is_whole(scene: &Scene) -> Result<()> {
     let folder = scene.folder("bulk")?;
-    // The guest makes a sum of them.
-    let bulk = if scene.place.host == Host::Emulated { 64 << 20 } else { 256 << 20 };
+    // The guest makes a sum of them. `HV_BULK_MIB` says another number of MiB.
+    let bulk = match env::var("HV_BULK_MIB") {
+        Ok(text) => text.parse::<u64>().with_context(|| format!("HV_BULK_MIB={text}: not a number"))? << 20,
+        Err(_) if scene.place.host == Host::Emulated => 64 << 20,
+        Err(_) => 256 << 20,
+    };
     let (file, sum) = World::file(&folder, "file", bulk)?;
     let _web = scene.world.web(&folder, 8001)?;
     let said = scene.guest(&format!("curl -sS http://{FAR}:8001/file | sha256sum"))?.code(0)?;
