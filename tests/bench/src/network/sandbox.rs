@@ -5,7 +5,7 @@ use std::{fs::File, io::Write, time::Instant};
 use anyhow::{Context, Result};
 use hv_boot_tests::Host;
 
-use super::{Network, Running, STEP, Scene, cell, process};
+use super::{Network, Running, STEP, Scene, cell};
 use crate::Figures;
 
 /// Size of the disk that is read and written as a whole.
@@ -23,7 +23,6 @@ const MEASURES: [&str; 5] = [
 const TIME: usize = 0;
 
 pub(crate) fn measure(runs: usize, host: Host) -> Result<()> {
-    process::allow_many_files();
     let scene = Scene::new(host)?;
     let disk = scene.folder.path().join("disk");
     let mut file = File::create(&disk)?;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -51,6 +51,19 @@ fn open(guest: &mut Guest, port: u16) -> u32 {
     // The segments that the gateway takes are of the link's size.
     assert_eq!(answer[54..58], [2, 4, 0x05, 0xb4]);
     header.sequence.wrapping_add(1)
+}
+
+/// A guest with a connection by hand, to which the host has written `bytes`: with the host's port, the next acknowledgement number, and
+/// the host's end.
+fn written_to(bytes: &[u8]) -> (Guest, u16, u32, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut guest = Guest::new(open_config());
+    let acknowledged = open(&mut guest, port);
+    guest.send_packet(&segment(port, 1000, acknowledged, ACK, &[]));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(bytes).unwrap();
+    (guest, port, acknowledged, stream)
 }
 
 /// The bytes of the next segment that has some.
@@ -102,14 +115,8 @@ fn more_than_the_window_is_cut_off() {
 /// Linux does this when it is short of memory: it takes back a window that it gave.
 #[test]
 fn what_a_shut_window_threw_away_is_sent_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut guest = Guest::new(open_config());
-    let acknowledged = open(&mut guest, port);
-    guest.send_packet(&segment(port, 1000, acknowledged, ACK, &[]));
-    let (mut stream, _) = listener.accept().unwrap();
     let sent = bytes(8000);
-    stream.write_all(&sent).unwrap();
+    let (mut guest, port, acknowledged, _stream) = written_to(&sent);
     let mut arrived = Vec::new();
     while arrived.len() < sent.len() {
         arrived.extend(data(&mut guest));
@@ -131,14 +138,8 @@ fn what_a_shut_window_threw_away_is_sent_again() {
 
 #[test]
 fn what_nobody_acknowledges_is_sent_again_soon() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut guest = Guest::new(open_config());
-    let acknowledged = open(&mut guest, port);
-    guest.send_packet(&segment(port, 1000, acknowledged, ACK, &[]));
-    let (mut stream, _) = listener.accept().unwrap();
     let sent = bytes(3000);
-    stream.write_all(&sent).unwrap();
+    let (mut guest, port, acknowledged, _stream) = written_to(&sent);
     for most in [100, 200, 400] {
         assert!(data(&mut guest) == sent);
         let wait = guest.network.deadline().unwrap().saturating_duration_since(Instant::now());
