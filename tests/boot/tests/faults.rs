@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -206,46 +206,55 @@ fn end(home: &Home, name: &str) -> Result<()> {
     home.say(&mut home.hv(["rm", "--force", name]))?.code(0).map(drop)
 }
 
-/// What the descriptors of a process lead to, without their numbers: sockets and pipes have new ones each time.
-fn descriptors(pid: u32) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // One that is being closed is gone.
-        let Ok(to) = fs::read_link(entry?.path()) else { continue };
-        found.push(to.to_string_lossy().split(':').next().unwrap_or_default().to_owned());
-    }
-    found.sort();
-    Ok(found)
+/// What a process has open and runs.
+#[derive(Debug, PartialEq, Eq)]
+struct Holdings {
+    /// What its descriptors lead to, without their numbers: sockets and pipes have new ones each time.
+    descriptors: Vec<String>,
+    /// The names of its threads.
+    threads: Vec<String>,
 }
 
-/// Names of the threads of a process.
-fn threads(pid: u32) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        found.extend(fs::read_to_string(entry?.path().join("comm")));
+impl Holdings {
+    fn of(pid: u32) -> Result<Self> {
+        let mut descriptors = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            // One that is being closed is gone.
+            let Ok(to) = fs::read_link(entry?.path()) else { continue };
+            descriptors.push(to.to_string_lossy().split(':').next().unwrap_or_default().to_owned());
+        }
+        let mut threads = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+            threads.extend(fs::read_to_string(entry?.path().join("comm")));
+        }
+        descriptors.sort();
+        threads.sort();
+        Ok(Self { descriptors, threads })
     }
-    found.sort();
-    Ok(found)
-}
 
-/// Waits until a process has the descriptors and threads that it had before.
-fn holds_again(pid: u32, descriptors_before: &[String], threads_before: &[String]) -> Result<()> {
-    let mut last = (Vec::new(), Vec::new());
-    let settled = until("descriptors and threads are as before", || {
-        last = (descriptors(pid)?, threads(pid)?);
-        Ok(last.0 == descriptors_before && last.1 == threads_before)
-    });
-    settled.with_context(|| {
-        format!(
-            "{} descriptors and {} threads, before {} and {}: {:?} and {:?}",
-            last.0.len(),
-            last.1.len(),
-            descriptors_before.len(),
-            threads_before.len(),
-            last.0,
-            last.1
-        )
-    })
+    /// Those that stay: the end of a command is told before the guest's process has closed the last of its connection.
+    fn settled(pid: u32) -> Result<Self> {
+        let mut last = Self::of(pid)?;
+        let mut since = Instant::now();
+        until("descriptors and threads stay as they are", || {
+            let now = Self::of(pid)?;
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            Ok(since.elapsed() > Duration::from_secs(1))
+        })?;
+        Ok(last)
+    }
+
+    /// Waits until the process holds these again.
+    fn are_all(&self, pid: u32) -> Result<()> {
+        let mut last = Self::of(pid)?;
+        let settled = until("descriptors and threads are as before", || {
+            last = Self::of(pid)?;
+            Ok(last == *self)
+        });
+        settled.with_context(|| format!("it holds {last:?}, and before {self:?}"))
+    }
 }
 
 /// Paths of `now` that are not in `before`.

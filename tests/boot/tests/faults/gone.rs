@@ -5,7 +5,7 @@ use std::{io::Write, os::unix::net::UnixStream, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::images::{Home, Terminal};
 
-use super::{Random, count, descriptors, end, holds_again, sleeper, threads, told, until};
+use super::{Holdings, Random, count, end, sleeper, told, until};
 
 /// Says when the terminal's hang-up reaches the command, and goes on or ends.
 fn hears(end: &str) -> String {
@@ -16,7 +16,7 @@ fn hears(end: &str) -> String {
 pub(super) fn terminals_go(home: &Home) -> Result<()> {
     let pid = sleeper(home, "shown", &["--rm"])?;
     home.say(&mut home.exec_in("shown", &[], &["true"]))?.code(0)?;
-    let before = (descriptors(pid)?, threads(pid)?);
+    let before = Holdings::settled(pid)?;
     let exec = home.exec_in("shown", &["-i", "-t"], &["sh", "-c", &hears("exit 0")]);
     let mut terminal = Terminal::run(&exec, 80, 24)?;
     terminal.wait_for("up")?;
@@ -26,7 +26,7 @@ pub(super) fn terminals_go(home: &Home) -> Result<()> {
     until("the command hears of it", || {
         Ok(home.say(&mut home.exec_in("shown", &[], &["cat", "/root/heard"]))?.text() == "heard")
     })?;
-    holds_again(pid, &before.0, &before.1)?;
+    before.are_all(pid)?;
     end(home, "shown")?;
 
     // With a name, in which case a process stands in front, and without.
@@ -81,7 +81,7 @@ pub(super) fn clients_go_in_mid_call(home: &Home) -> Result<()> {
     // As long as all of it runs, there is one of each kind that stays.
     home.say(&mut home.exec_in("asked", &[], &["true"]))?.code(0)?;
     let run = home.folder().join("run/hv/asked");
-    let before = (descriptors(pid)?, threads(pid)?);
+    let before = Holdings::settled(pid)?;
     for number in 0..clients {
         let (socket, words) = if number % 3 == 2 {
             ("vsock.sock", VSOCK[usize::try_from(random.below(VSOCK.len() as u64))?])
@@ -97,12 +97,12 @@ pub(super) fn clients_go_in_mid_call(home: &Home) -> Result<()> {
     }
     until("the guest is asked as before", || Ok(home.listed("asked")?["state"] == "running"))?;
     home.say(&mut home.exec_in("asked", &[], &["true"]))?.code(0)?;
-    holds_again(pid, &before.0, &before.1)?;
+    before.are_all(pid)?;
     end(home, "asked")?;
     told(&format!(
         "{clients} clients gone in mid-call: as many descriptors and threads as before ({} and {})",
-        before.0.len(),
-        before.1.len()
+        before.descriptors.len(),
+        before.threads.len()
     ));
     Ok(())
 }

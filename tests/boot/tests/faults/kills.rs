@@ -14,9 +14,7 @@ use hv_boot_tests::{
 };
 use rustix::process::Signal;
 
-use super::{
-    Random, count, descriptors, end, holds_again, new_files, process, send, sleeper, threads, told, until,
-};
+use super::{Holdings, Random, count, end, new_files, process, send, sleeper, told, until};
 
 /// How often each of the four is killed.
 fn kills() -> Result<u32> {
@@ -250,7 +248,7 @@ pub(super) fn commands_are_killed(home: &Home) -> Result<()> {
         Ok(exec.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
     };
     home.say(&mut home.exec_in("busy", &[], &["true"]))?.code(0)?;
-    let before = (descriptors(pid)?, threads(pid)?);
+    let before = Holdings::settled(pid)?;
     for number in 0..kills {
         let command = commands[usize::try_from(random.below(commands.len() as u64))?];
         let at = random.moment(Duration::from_millis(600));
@@ -262,7 +260,7 @@ pub(super) fn commands_are_killed(home: &Home) -> Result<()> {
         let next = next.with_context(|| format!("after kill {number}, of {command:?} after {at:?}"))?;
         ensure!(next.text() == "well", "the next command said {:?}", next.text());
     }
-    holds_again(pid, &before.0, &before.1)?;
+    before.are_all(pid)?;
     until("no command goes on in the guest", || {
         let script = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '";
         let running = home.say(&mut home.exec_in("busy", &[], &["sh", "-c", script]))?.text();
@@ -281,8 +279,8 @@ pub(super) fn commands_are_killed(home: &Home) -> Result<()> {
     end(home, "busy")?;
     told(&format!(
         "{kills} `hv exec` killed, and 3 by the end of their guest: as many descriptors and threads as before ({} and {})",
-        before.0.len(),
-        before.1.len()
+        before.descriptors.len(),
+        before.threads.len()
     ));
     Ok(())
 }
