@@ -133,7 +133,7 @@ pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, fl
     if host.is_null() || !host.addr().is_multiple_of(page_size()) {
         return Err(Error::BadArgument);
     }
-    let turn = vm.turns.take(true);
+    let turn = vm.turns.take_at_once();
     let mut memory = vm.memory();
     if memory.mapped(address, end) != 0 {
         return Err(Error::BadArgument);
@@ -156,7 +156,7 @@ pub(crate) unsafe fn map(vm: &Vm, host: *mut c_void, address: u64, size: u64, fl
 /// `hv_vm_unmap`. Any part of what is mapped (peer: mvm#3478 unmaps pages of a balloon).
 pub(crate) fn unmap(vm: &Vm, address: u64, size: u64) -> Result<()> {
     let end = range(vm, address, size)?;
-    let turn = vm.turns.take(true);
+    let turn = vm.turns.take_at_once();
     let mut memory = vm.memory();
     if memory.mapped(address, end) != size {
         return Err(Error::BadArgument);
@@ -175,7 +175,7 @@ pub(crate) fn unmap(vm: &Vm, address: u64, size: u64) -> Result<()> {
 pub(crate) fn protect(vm: &Vm, address: u64, size: u64, flags: u64) -> Result<()> {
     let end = range(vm, address, size)?;
     let rights = Rights::new(flags)?;
-    let turn = vm.turns.take(true);
+    let turn = vm.turns.take_at_once();
     let mut memory = vm.memory();
     if memory.mapped(address, end) != size {
         return Err(Error::BadArgument);

@@ -79,7 +79,7 @@ fn until_exit(vcpu: &mut Vcpu) -> Result<Exit> {
 /// One stay in the guest, as long as it has the processor and nothing changes.
 fn stay(vcpu: &mut Vcpu, deadline: Option<Instant>) -> Leave {
     let vm = &vcpu.vm;
-    let turn = vm.turns.take(false);
+    let turn = vm.turns.take(&mut vcpu.rest);
     vm.on_processor.store(vcpu.index + 1, SeqCst);
     vm.turns.clear_stop();
     // What is told from here on stops the processor; what was told before is seen below.

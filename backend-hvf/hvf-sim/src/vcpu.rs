@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     identity,
     parking::Parking,
+    turns::Rest,
     vm::{self, MAX_VCPUS, Vm},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Vcpu {
     pub(crate) trap_debug_registers: bool,
     pub(crate) has_run: bool,
     pub(crate) time: Duration,
+    pub(crate) rest: Rest,
     /// Registers that have no field in the processor.
     others: BTreeMap<u16, u64>,
 }
@@ -46,7 +48,7 @@ pub(crate) fn create() -> Result<u64> {
         if own.is_some() {
             return Err(Error::Busy);
         }
-        let turn = vm.turns.take(true);
+        let turn = vm.turns.take_at_once();
         let mut gic = vm.gic();
         let mut vcpus = vm.vcpus();
         // Header (`hv_gic_create`): the topology is final once a vCPU runs.
@@ -81,6 +83,7 @@ pub(crate) fn create() -> Result<u64> {
             trap_debug_registers: false,
             has_run: false,
             time: Duration::ZERO,
+            rest: Rest::default(),
             others: BTreeMap::new(),
         });
         Ok(index as u64)
@@ -155,7 +158,7 @@ impl Vcpu {
 
 impl Drop for Vcpu {
     fn drop(&mut self) {
-        let turn = self.vm.turns.take(true);
+        let turn = self.vm.turns.take_at_once();
         turn.free(&mut self.context);
         // What the processor holds is of nobody now.
         self.vm.last.store(0, SeqCst);

@@ -157,7 +157,7 @@ pub(crate) fn with_processor<T>(ask: impl FnOnce(&Processor) -> T) -> Result<T> 
         Some(vm) => {
             // A VM goes only when nobody has it, so that the slot need not be held.
             drop(slot);
-            Ok(ask(&vm.turns.take(true)))
+            Ok(ask(&vm.turns.take_at_once()))
         }
         None => Processor::open().map(|processor| ask(&processor)),
     }

@@ -4,6 +4,8 @@
 mod hostile;
 #[path = "images/leaving.rs"]
 mod leaving;
+#[path = "images/shares.rs"]
+mod shares;
 #[path = "images/stopping.rs"]
 mod stopping;
 
@@ -53,6 +55,8 @@ const GUESTS: &[(&str, Test)] = &[
     ("a_panic_is_a_crash", a_panic_is_a_crash),
     ("an_old_kernel_serves", an_old_kernel_serves),
     ("one_of_two_guests_is_killed", one_of_two_guests_is_killed),
+    ("limited_disks_take_their_time", shares::limited_disks_take_their_time),
+    ("busy_guests_leave_others_their_share", shares::busy_guests_leave_others_their_share),
 ];
 
 /// What does not depend on the hypervisor.

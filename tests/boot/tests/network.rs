@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     process::{Command, ExitCode, Stdio},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -47,6 +48,7 @@ const SHARING: &[(&str, Test)] = &[
 const OWN: &[(&str, Test)] = &[
     ("the_host_is_reached_where_it_is_allowed", the_host_is_reached_where_it_is_allowed),
     ("without_a_network_there_is_no_card", without_a_network_there_is_no_card),
+    ("a_limited_card_takes_its_time", a_limited_card_takes_its_time),
     ("what_is_captured_is_sound", what_is_captured_is_sound),
     ("passt_carries_a_guest_and_may_die", passt_carries_a_guest_and_may_die),
     ("gvproxy_carries_a_guest", gvproxy_carries_a_guest),
@@ -383,6 +385,32 @@ fn without_a_network_there_is_no_card(scene: &Scene) -> Result<()> {
     let said = scene.own_guest(&["--net", "none"], "ls /sys/class/net")?.code(0)?;
     ensure!(said.text() == "lo", "the guest has {:?}", said.text());
     Ok(())
+}
+
+/// `--net user,bw=2M`: no more in a second, both ways together, and nothing is lost. A slow host only makes it longer.
+fn a_limited_card_takes_its_time(scene: &Scene) -> Result<()> {
+    let folder = scene.folder("limited")?;
+    let (file, sum) = World::file(&folder, "file", 4 << 20)?;
+    let _web = scene.world.web(&folder, 8013)?;
+    let back = scene.world.folder().join("limited-back");
+    let mut sink = scene.world.far("busybox", &["nc", "-l", "-p", "8014"]);
+    let mut sink = sink.stdin(Stdio::null()).stdout(File::create(&back)?).spawn()?;
+    scene.world.far_listens(8014)?;
+    let options = ["--detach", "--rm", "--name", "limited", "--net", "user,bw=2M"];
+    scene.own_guest(&options, "exec sleep 100000")?.code(0)?;
+    let start = Instant::now();
+    let script = format!(
+        "curl -sS http://{FAR}:8013/file >/tmp/file && sha256sum </tmp/file && cat /tmp/file >/dev/tcp/{FAR}/8014"
+    );
+    let said = scene.say(&scene.home.exec_in("limited", &[], &["bash", "-c", &script]))?.code(0)?;
+    until("the server has it all", || Ok(sink.try_wait()?.is_some()))?;
+    let took = start.elapsed();
+    ensure!(said.text().starts_with(&sum), "the guest got {} instead of {sum}", said.text());
+    ensure!(fs::read(&back)? == fs::read(&file)?, "what came back is not what was sent");
+    // 8 MiB, less what may pass at once.
+    let least = Duration::from_millis(3700);
+    ensure!(took >= least, "8 MiB took {took:?}, and the limit allows no less than {least:?}");
+    scene.say(&scene.home.hv(["rm", "--force", "limited"]))?.code(0).map(drop)
 }
 
 /// tshark looks at every checksum and dissects every packet.
