@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::{
     images::{Home, SHARED},
-    pattern, until,
+    pattern,
 };
 
 /// `--disk …,bw=2M` and `--disk …,iops=20`: no more in a second, and nothing is lost.
@@ -53,16 +53,16 @@ pub(super) fn limited_disks_take_their_time(home: &Home) -> Result<()> {
 /// answered.
 pub(super) fn busy_guests_leave_others_their_share(home: &Home) -> Result<()> {
     home.say(&mut home.exec(&[], &["true"])?)?.code(0)?;
-    let busy = "echo busy; while :; do :; done";
-    for (name, options) in [("busy", &[][..]), ("busier", &[]), ("bounded", &["--cpu-quota", "0.2"])] {
+    let guests = ["busy", "busier", "bounded"];
+    for (name, options) in guests.into_iter().zip([&[][..], &[], &["--cpu-quota", "0.2"]]) {
         let all = [&["-d", "--rm", "--name", name], options].concat();
-        home.say(&mut home.run_script(&all, busy))?.code(0)?;
-        until("the guest is busy", || {
-            Ok(home.say(&mut home.hv(["logs", name]))?.code(0)?.text().contains("busy"))
-        })?;
+        home.say(&mut home.run_script(&all, "exec sleep 100000"))?.code(0)?;
+    }
+    for name in guests {
+        let spin = ["sh", "-c", "while :; do :; done"];
+        home.say(&mut home.exec_in(name, &["-d"], &spin))?.code(0)?;
     }
     let used = |name: &str| processor_time(home, name);
-    let guests = ["busy", "busier", "bounded"];
     let (start, before) = (Instant::now(), guests.map(used));
     while start.elapsed() < Duration::from_secs(6) {
         let said = home.say(&mut home.exec_in(SHARED, &[], &["echo", "here"]))?.code(0)?;
