@@ -2,6 +2,8 @@
 
 #[path = "images/hostile.rs"]
 mod hostile;
+#[path = "images/kernels.rs"]
+mod kernels;
 #[path = "images/leaving.rs"]
 mod leaving;
 #[path = "images/shares.rs"]
@@ -74,6 +76,7 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("a_manifest_names_image_and_command", a_manifest_names_image_and_command),
     ("a_folder_and_a_tar_are_images", a_folder_and_a_tar_are_images),
     ("an_index_has_images_of_both_architectures", an_index_has_images_of_both_architectures),
+    ("packages_of_debians_kernels_are_imported", kernels::packages_of_debians_kernels_are_imported),
     ("killed_imports_do_no_harm", killed_imports_do_no_harm),
     ("killed_runs_leave_nothing", killed_runs_leave_nothing),
     ("an_import_onto_a_full_disk_is_told", an_import_onto_a_full_disk_is_told),
