@@ -17,12 +17,14 @@ use crate::{
     child::{FAILED, hv, refusal},
     guest::PATIENCE,
     harness::{Case, Outcome},
+    terminal::Terminal,
 };
 
 pub(crate) const CASES: &[Case] = &[
     ("a_pull_that_breaks_off_goes_on", breaks_off),
     ("a_pull_that_was_killed_goes_on_with_the_next", killed),
     ("a_registry_that_lies_is_refused", lies),
+    ("a_pull_on_a_terminal_shows_how_far_it_is", bar),
 ];
 
 /// Bytes of the layer that come before it breaks off.
@@ -267,6 +269,20 @@ fn killed() -> Outcome {
     assert_eq!(listed(home.path()), serde_json::json!([]), "half an image is none");
     pulls(&registry, home.path());
     assert_eq!(registry.offsets(), [0, FIRST], "what came is not asked for again");
+    Outcome::Passed
+}
+
+fn bar() -> Outcome {
+    let (registry, home) = (Registry::start(), tempfile::tempdir().unwrap());
+    let output = registry.pull(home.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no bar without a terminal");
+    let home = tempfile::tempdir().unwrap();
+    registry.spoil(&registry.content.layer, Spoilt::Silent(FIRST));
+    let terminal = Terminal::open();
+    let mut child = terminal.start(registry.pull(home.path()));
+    terminal.wait_for("1.00 MiB of ");
+    child.kill().unwrap();
+    child.wait().unwrap();
     Outcome::Passed
 }
 
