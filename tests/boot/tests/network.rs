@@ -161,7 +161,7 @@ fn what_is_carried_is_whole(scene: &Scene) -> Result<()> {
     let bulk = match env::var("HV_BULK_MIB") {
         Ok(text) => text.parse::<u64>().with_context(|| format!("HV_BULK_MIB={text}: not a number"))? << 20,
         Err(_) if scene.place.host == Host::Emulated => 64 << 20,
-        Err(_) => 256 << 20,
+        Err(_) => 128 << 20,
     };
     let (file, sum) = World::file(&folder, "file", bulk)?;
     let _web = scene.world.web(&folder, 8001)?;
