@@ -185,6 +185,16 @@ impl Home {
         found.with_context(|| format!("guest {name} is not among {listed}"))
     }
 
+    /// The process of a guest that runs.
+    ///
+    /// # Errors
+    /// It is not listed, or does not run.
+    pub fn process(&self, name: &str) -> Result<u32> {
+        let listed = self.listed(name)?;
+        let pid = listed["pid"].as_u64().with_context(|| format!("guest {name} has no process: {listed}"))?;
+        Ok(u32::try_from(pid)?)
+    }
+
     /// All of its folders.
     pub fn folder(&self) -> &Path {
         self.folder.path()

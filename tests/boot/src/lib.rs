@@ -277,6 +277,17 @@ pub mod ext4 {
     }
 }
 
+/// User and system time in a line of proc(5)'s stat.
+///
+/// # Errors
+/// It is no such line.
+pub fn processor_time(stat: &str) -> Result<Duration> {
+    // The name may hold anything; fields 14 and 15 are utime and stime, and behind the name comes the third.
+    let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+}
+
 /// What the guest's `pattern COUNT` writes.
 pub fn pattern(count: u32) -> Vec<u8> {
     let width = count.to_string().len();

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use hv_boot_tests::{
     images::{Home, Place, images, said},
     until,
@@ -180,13 +180,6 @@ fn send(pid: u32, signal: Signal) -> Result<()> {
     kill_process(pid, signal).with_context(|| format!("no {signal:?} to {pid:?}"))
 }
 
-/// The process of a guest that runs.
-fn process(home: &Home, name: &str) -> Result<u32> {
-    let listed = home.listed(name)?;
-    let Some(pid) = listed["pid"].as_u64() else { bail!("guest {name} has no process: {listed}") };
-    Ok(u32::try_from(pid)?)
-}
-
 /// The SHA-256 of a file.
 fn sha256(path: &Path) -> Result<String> {
     let text = said(Command::new("sha256sum").arg(path), b"")?.code(0)?.text();
@@ -198,7 +191,7 @@ fn sleeper(home: &Home, name: &str, options: &[&str]) -> Result<u32> {
     let mut all = vec!["-d", "--name", name];
     all.extend(options);
     home.say(&mut home.run_script(&all, "exec sleep 100000"))?.code(0)?;
-    process(home, name)
+    home.process(name)
 }
 
 /// Ends a guest and forgets it.

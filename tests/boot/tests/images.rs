@@ -314,7 +314,7 @@ fn a_kept_guest_from_run_to_rm(home: &Home) -> Result<()> {
     home.say(&mut home.run_script(&["-d", "--name", "kept"], script))?.code(0)?;
     ensure!(exec(&[], "cat /root/first")?.text() == "first", "the guest does not have its file");
     exec(&["-e", "TEXT=second"], "echo $TEXT >/root/second; sync")?;
-    let pid = home.listed("kept")?["pid"].as_i64().context("it has a process")?;
+    let pid = home.process("kept")?;
     kill_process(Pid::from_raw(i32::try_from(pid)?).context("0 is no process")?, Signal::KILL)?;
     let waited = home.say(&mut home.hv(["wait", "kept"]))?.code(125)?;
     ensure!(waited.stderr.contains("killed"), "hv wait said {:?}", waited.stderr);

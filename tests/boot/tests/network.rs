@@ -4,7 +4,8 @@ use std::{
     env,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
-    process::{Command, ExitCode, Stdio},
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -146,6 +147,14 @@ impl Scene {
         self.say(&self.home.run_script(options, script))
     }
 
+    /// A server in the rest of the world that writes what one connection brings to `file`, and ends with it.
+    fn sink(&self, port: u16, file: &Path) -> Result<Child> {
+        let mut sink = self.world.far("busybox", &["nc", "-l", "-p", &port.to_string()]);
+        let sink = sink.stdin(Stdio::null()).stdout(File::create(file)?).spawn()?;
+        self.world.far_listens(port)?;
+        Ok(sink)
+    }
+
     /// A folder for a web server with a file `hello`.
     fn folder(&self, name: &str) -> Result<std::path::PathBuf> {
         let folder = self.world.folder().join(name);
@@ -168,11 +177,9 @@ fn what_is_carried_is_whole(scene: &Scene) -> Result<()> {
     let said = scene.guest(&format!("curl -sS http://{FAR}:8001/file | sha256sum"))?.code(0)?;
     ensure!(said.text() == sum, "the guest got {} instead of {sum}", said.text());
 
-    // And back, to a server that takes one connection and ends with it.
+    // And back.
     let back = scene.world.folder().join("back");
-    let mut sink = scene.world.far("busybox", &["nc", "-l", "-p", "8002"]);
-    let mut sink = sink.stdin(Stdio::null()).stdout(File::create(&back)?).spawn()?;
-    scene.world.far_listens(8002)?;
+    let mut sink = scene.sink(8002, &back)?;
     let script = format!("set -o pipefail; curl -sS http://{FAR}:8001/file | cat >/dev/tcp/{FAR}/8002");
     scene.guest(&script)?.code(0)?;
     until("the server has it all", || Ok(sink.try_wait()?.is_some()))?;
@@ -393,9 +400,7 @@ fn a_limited_card_takes_its_time(scene: &Scene) -> Result<()> {
     let (file, sum) = World::file(&folder, "file", 4 << 20)?;
     let _web = scene.world.web(&folder, 8013)?;
     let back = scene.world.folder().join("limited-back");
-    let mut sink = scene.world.far("busybox", &["nc", "-l", "-p", "8014"]);
-    let mut sink = sink.stdin(Stdio::null()).stdout(File::create(&back)?).spawn()?;
-    scene.world.far_listens(8014)?;
+    let mut sink = scene.sink(8014, &back)?;
     let options = ["--detach", "--rm", "--name", "limited", "--net", "user,bw=2M"];
     scene.own_guest(&options, "exec sleep 100000")?.code(0)?;
     let start = Instant::now();

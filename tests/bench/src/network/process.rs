@@ -10,10 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::{
-    param::clock_ticks_per_second,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
+use hv_boot_tests::processor_time;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A running program. Killed when dropped.
 pub(super) struct Process(Child);
@@ -75,18 +73,10 @@ pub(super) fn times(pid: u32) -> Result<(f64, f64)> {
         let Ok(text) = fs::read_to_string(thread?.path().join("stat")) else { continue };
         // `vcpu0` of hv; `CPU 0/TCG` and `CPU 0/KVM` of QEMU.
         if ["(vcpu", "(CPU "].iter().any(|name| text.contains(name)) {
-            cores += seconds(&text)?;
+            cores += processor_time(&text)?.as_secs_f64();
         }
     }
-    Ok((seconds(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?, cores))
-}
-
-/// User and system time in a line of proc(5)'s stat.
-fn seconds(stat: &str) -> Result<f64> {
-    let (_, words) = stat.rsplit_once(") ").context("no name in stat")?;
-    // utime and stime are the 14th and 15th field; these begin with the third.
-    let ticks = words.split(' ').skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
-    Ok(ticks / clock_ticks_per_second() as f64)
+    Ok((processor_time(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?.as_secs_f64(), cores))
 }
 
 /// MiB of a process.

@@ -5,7 +5,7 @@ use std::{fs::File, os::unix::fs::FileExt, path::Path, process::Command};
 use anyhow::{Context, Result, ensure};
 use hv_boot_tests::images::{Home, said};
 
-use super::{count, end, process, sleeper, told};
+use super::{count, end, sleeper, told};
 
 const MIB: u64 = 1 << 20;
 
@@ -56,7 +56,7 @@ pub(super) fn a_full_disk_is_borne_until_there_is_room(home: &Home) -> Result<()
             full.ends_with("dd 1") && full.contains("error"),
             "round {round}: on a full disk dd said {full}"
         );
-        ensure!(process(home, "faulty")? == pid, "the guest's process is another one");
+        ensure!(home.process("faulty")? == pid, "the guest's process is another one");
         std::fs::remove_file(&other)?;
         let write = "dd if=/dev/urandom of=/dev/shm/file bs=64k count=256 2>/dev/null; \
                      dd if=/dev/shm/file of=$disk bs=64k oflag=direct conv=fsync 2>&1 && sha256sum </dev/shm/file";
@@ -172,7 +172,7 @@ fn shrinks(home: &Home, path: &Path, disk: &Path) -> Result<u32> {
         let again = read(6)?;
         ensure!(again.text() == hash, "round {round}: when it was whole again dd said {again:?}");
     }
-    ensure!(process(home, "faulty")? == pid, "the guest's process is another one");
+    ensure!(home.process("faulty")? == pid, "the guest's process is another one");
     end(home, "faulty")?;
     Ok(rounds)
 }

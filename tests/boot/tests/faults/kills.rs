@@ -14,7 +14,7 @@ use hv_boot_tests::{
 };
 use rustix::process::Signal;
 
-use super::{Holdings, Random, count, end, new_files, process, send, sleeper, told, until};
+use super::{Holdings, Random, count, end, new_files, send, sleeper, told, until};
 
 /// How often each of the four is killed.
 fn kills() -> Result<u32> {
@@ -270,7 +270,7 @@ pub(super) fn commands_are_killed(home: &Home) -> Result<()> {
     let left: Vec<_> = commands[..3].iter().map(|command| exec(command)).collect::<Result<_>>()?;
     // The first says more than a pipe holds, and nobody reads.
     thread::sleep(random.moment(Duration::from_millis(600)));
-    send(process(home, "busy")?, Signal::KILL)?;
+    send(home.process("busy")?, Signal::KILL)?;
     for mut exec in left {
         drop((exec.stdin.take(), exec.stdout.take()));
         until("hv exec ends with its guest", || Ok(exec.try_wait()?.is_some()))?;

@@ -194,7 +194,7 @@ fn endless(home: &Home, name: &str) -> Result<bool> {
 
 fn flood(home: &Home, name: &str, exec: &mut Child) -> Result<bool> {
     let mut output = exec.stdout.take().context("it has an output")?;
-    let guest = u32::try_from(home.listed(name)?["pid"].as_u64().context("it has a process")?)?;
+    let guest = home.process(name)?;
     let (pid, mut buffer, mut count) = (exec.id(), vec![0; 1 << 20], 0);
     let mut before = None;
     while count < 40 << 20 {

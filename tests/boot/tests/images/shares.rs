@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use hv_boot_tests::{
     images::{Home, SHARED},
-    pattern,
+    pattern, processor_time,
 };
 
 /// `--disk …,bw=2M` and `--disk …,iops=20`: no more in a second, and nothing is lost.
@@ -25,14 +25,14 @@ pub(super) fn limited_disks_take_their_time(home: &Home) -> Result<()> {
     let seldom_words = format!("{},serial=seldom,iops=20", seldom.display());
     let options = ["-d", "--rm", "--name", "limited", "--disk", &slow_words, "--disk", &seldom_words];
     home.say(&mut home.run_script(&options, "exec sleep 100000"))?.code(0)?;
-    let takes = |script: &str, least: Duration| -> Result<String> {
+    let takes = |script: &str, least: Duration| -> Result<()> {
         let find = "disk() { for d in /sys/block/vd*; do [ \"$(cat $d/serial)\" != $1 ] || echo /dev/${d##*/}; done; }; ";
         let start = Instant::now();
         let script = format!("set -e; {find}{script}");
-        let said = home.say(&mut home.exec_in("limited", &[], &["sh", "-c", &script]))?.code(0)?;
+        home.say(&mut home.exec_in("limited", &[], &["sh", "-c", &script]))?.code(0)?;
         let took = start.elapsed();
         ensure!(took >= least, "`{script}` took {took:?}, and its limit allows no less than {least:?}");
-        Ok(said.text())
+        Ok(())
     };
     // Less what may pass at once: a tenth of a second's, and one request.
     let written = pattern(SIZE.div_ceil(7).try_into()?);
@@ -62,14 +62,13 @@ pub(super) fn busy_guests_leave_others_their_share(home: &Home) -> Result<()> {
         let spin = ["sh", "-c", "while :; do :; done"];
         home.say(&mut home.exec_in(name, &["-d"], &spin))?.code(0)?;
     }
-    let used = |name: &str| processor_time(home, name);
-    let (start, before) = (Instant::now(), guests.map(used));
+    let (start, before) = (Instant::now(), guests.map(|name| used(home, name)));
     while start.elapsed() < Duration::from_secs(6) {
         let said = home.say(&mut home.exec_in(SHARED, &[], &["echo", "here"]))?.code(0)?;
         ensure!(said.text() == "here", "the guest that rests said {:?}", said.text());
         thread::sleep(Duration::from_millis(200));
     }
-    let (elapsed, after) = (start.elapsed(), guests.map(used));
+    let (elapsed, after) = (start.elapsed(), guests.map(|name| used(home, name)));
     let mut taken = [Duration::ZERO; 3];
     for ((taken, before), after) in taken.iter_mut().zip(before).zip(after) {
         *taken = after? - before?;
@@ -91,14 +90,6 @@ pub(super) fn busy_guests_leave_others_their_share(home: &Home) -> Result<()> {
 }
 
 /// Processor time that a guest's process has used so far.
-fn processor_time(home: &Home, name: &str) -> Result<Duration> {
-    let pid = home.listed(name)?["pid"].as_u64().context("it has a process")?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Behind the name, which ends with the last parenthesis: field 3 on; utime and stime are fields 14 and 15.
-    let (_, fields) = stat.rsplit_once(')').context("it has a name")?;
-    let mut ticks = 0;
-    for field in fields.split_whitespace().skip(11).take(2) {
-        ticks += field.parse::<u64>()?;
-    }
-    Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+fn used(home: &Home, name: &str) -> Result<Duration> {
+    processor_time(&fs::read_to_string(format!("/proc/{}/stat", home.process(name)?))?)
 }
