@@ -26,6 +26,8 @@ bitflags! {
         const TSO4 = 1 << 1;
         /// Segmentation of TCP over IPv6.
         const TSO6 = 1 << 2;
+        /// Segmentation of TCP whose first segment alone says that the sender slowed down ([`FrameHeader::GSO_ECN`]).
+        const ECN = 1 << 3;
     }
 }
 
@@ -116,6 +118,16 @@ pub trait NetBackend: Send {
     /// # Errors
     /// The host cannot; the device does not work then.
     fn start(&mut self, accepted: Offloads, registry: &mio::Registry) -> io::Result<()>;
+
+    /// The driver wants only `accepted` from now on, of what it took when it began. Nothing to do for a backend that
+    /// gives nothing.
+    ///
+    /// # Errors
+    /// The host cannot; the device does not work then.
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        let _ = accepted;
+        Ok(())
+    }
 
     /// The driver is gone or uses this pair no more, perhaps until the next [`start`](Self::start). What was registered is
     /// to be forgotten, and frames that come meanwhile are not to be kept for this pair.

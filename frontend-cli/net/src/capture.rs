@@ -101,6 +101,10 @@ impl NetBackend for Capture {
         self.backend.start(accepted, registry)
     }
 
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        self.backend.set_accepted(accepted)
+    }
+
     fn stop(&mut self, registry: &mio::Registry) {
         self.backend.stop(registry);
         self.file.with(Writer::flush);

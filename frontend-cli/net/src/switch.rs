@@ -150,6 +150,10 @@ impl NetBackend for Switch {
         self.segment.start(Offloads::empty(), registry).inspect_err(|_| self.out.stop(registry))
     }
 
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        self.out.set_accepted(accepted)
+    }
+
     fn stop(&mut self, registry: &mio::Registry) {
         self.out.stop(registry);
         self.segment.stop(registry);

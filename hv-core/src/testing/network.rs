@@ -39,7 +39,7 @@ pub struct Script {
     pub incoming: VecDeque<Frame>,
     /// It cannot tell how long the next frame is.
     pub is_vague: bool,
-    /// The next calls of `start`, `send` and `receive` fail so often.
+    /// The next calls of `start`, `set_accepted`, `send` and `receive` fail so often.
     pub failures: usize,
     /// What the driver accepted, since it is there.
     pub accepted: Option<Offloads>,
@@ -174,6 +174,17 @@ impl NetBackend for SoftNetwork {
             script.accepted = Some(accepted);
             script.starts += 1;
             script.waker = Some(Waker::new(registry, Token(7))?);
+            Ok(())
+        })
+    }
+
+    /// # Panics
+    /// It is not started, or asked for work that it does not give.
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        self.see(|script| {
+            script.fail()?;
+            assert!(script.gives.contains(accepted), "{accepted:?} is not given");
+            assert!(script.accepted.replace(accepted).is_some(), "not started");
             Ok(())
         })
     }

@@ -20,10 +20,11 @@ use std::{fmt, sync::Arc};
 
 use anyhow::Context;
 use virtio_bindings::virtio_net::{
-    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_RX, VIRTIO_NET_F_CTRL_VQ,
-    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_HOST_TSO4,
-    VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
-    VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_RX,
+    VIRTIO_NET_F_CTRL_VQ, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_ECN, VIRTIO_NET_F_GUEST_TSO4,
+    VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_HOST_ECN, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6,
+    VIRTIO_NET_F_MAC, VIRTIO_NET_F_MQ, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU, VIRTIO_NET_F_STATUS,
+    VIRTIO_NET_S_LINK_UP,
 };
 
 use self::{common::Common, control::Control, plug::Plug, receive::Receive, shared::Shared, worker::Worker};
@@ -43,13 +44,14 @@ pub const MAX_PAIRS: usize = 15;
 const MIN_MTU: u16 = 68;
 
 /// Offloads and the features that stand for them, in frames of one direction (5.1.3).
-type Features = [(Offloads, u32); 3];
+type Features = [(Offloads, u32); 4];
 
 /// In frames that the guest sends.
 const OF_GUEST: Features = [
     (Offloads::CHECKSUM, VIRTIO_NET_F_CSUM),
     (Offloads::TSO4, VIRTIO_NET_F_HOST_TSO4),
     (Offloads::TSO6, VIRTIO_NET_F_HOST_TSO6),
+    (Offloads::ECN, VIRTIO_NET_F_HOST_ECN),
 ];
 
 /// In frames that the guest receives.
@@ -57,6 +59,7 @@ const TO_GUEST: Features = [
     (Offloads::CHECKSUM, VIRTIO_NET_F_GUEST_CSUM),
     (Offloads::TSO4, VIRTIO_NET_F_GUEST_TSO4),
     (Offloads::TSO6, VIRTIO_NET_F_GUEST_TSO6),
+    (Offloads::ECN, VIRTIO_NET_F_GUEST_ECN),
 ];
 
 /// A network card for the guest.
@@ -150,9 +153,15 @@ impl NetHandle {
     }
 }
 
-/// What remains of `offloads` when those are gone that need others (5.1.3.1): who cuts a frame makes new checksums.
+/// What remains of `offloads` when those are gone that need others (5.1.3.1): who cuts a frame makes new checksums, and
+/// only what is cut has a first segment.
 fn sound(offloads: Offloads) -> Offloads {
-    if offloads.contains(Offloads::CHECKSUM) { offloads } else { Offloads::empty() }
+    let cuts = Offloads::TSO4 | Offloads::TSO6;
+    match offloads.contains(Offloads::CHECKSUM) {
+        true if offloads.intersects(cuts) => offloads,
+        true => offloads - Offloads::ECN,
+        false => Offloads::empty(),
+    }
 }
 
 fn to_features(offloads: Offloads, table: &Features) -> u64 {
@@ -182,6 +191,7 @@ impl VirtioDevice for Net {
             VIRTIO_NET_F_CTRL_VQ,
             VIRTIO_NET_F_CTRL_RX,
             VIRTIO_NET_F_CTRL_MAC_ADDR,
+            VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
         ]
         .iter()
         .fold(0, |features, bit| features | 1 << bit);
@@ -211,11 +221,11 @@ impl VirtioDevice for Net {
         let found = (0..pairs).map_while(|number| take(2 * number).zip(take(2 * number + 1)));
         let found: Vec<_> = found.collect();
         anyhow::ensure!(!found.is_empty(), "the driver enabled no pair of virtqueues for frames");
-        let accepted = from_features(with.features, &TO_GUEST);
+        self.shared.accept(from_features(with.features, &TO_GUEST));
         let longest = self.mtu.filter(|_| has(VIRTIO_NET_F_MTU)).map(lengths::longest_plain);
         let count = found.len();
         let workers = found.into_iter().enumerate().map(|(number, (receive, transmit))| {
-            let plug = Plug::new(Arc::clone(&self.shared), number, accepted)
+            let plug = Plug::new(Arc::clone(&self.shared), number)
                 .with_context(|| format!("queue pair {number} has no backend"))?;
             let common = Common::new(
                 self.name.clone(),
@@ -224,7 +234,7 @@ impl VirtioDevice for Net {
                 number,
                 self.limiter.clone(),
             );
-            let receive = Receive::new(receive, has(VIRTIO_NET_F_MRG_RXBUF), accepted, longest);
+            let receive = Receive::new(receive, has(VIRTIO_NET_F_MRG_RXBUF), longest);
             let control = control.take().map(|queue| Control::new(queue, with.features, count));
             let worker = Worker::new(plug, common, receive, transmit, control, with.config_changed.clone());
             Ok(Box::new(worker) as Box<dyn QueueWorker>)

@@ -36,6 +36,7 @@ const IFF_VNET_HDR: u16 = 0x4000;
 const TUN_F_CSUM: usize = 1;
 const TUN_F_TSO4: usize = 2;
 const TUN_F_TSO6: usize = 4;
+const TUN_F_TSO_ECN: usize = 8;
 
 /// Bytes that stand around the packet in a frame: the Ethernet header and a VLAN tag.
 const AROUND: usize = 14 + 4;
@@ -158,8 +159,27 @@ impl NetBackend for Tap {
     }
 
     fn start(&mut self, accepted: Offloads, registry: &mio::Registry) -> io::Result<()> {
-        let flags =
-            [(Offloads::CHECKSUM, TUN_F_CSUM), (Offloads::TSO4, TUN_F_TSO4), (Offloads::TSO6, TUN_F_TSO6)];
+        if self.is_one_of_many
+            && !self.readiness.is_started()
+            && let Err(error) = control::set_queue(&self.tun, IFF_ATTACH_QUEUE)
+        {
+            // There is no interface to use it any more.
+            tracing::debug!("tap {}: its queue cannot be used: {error}", self.name);
+            self.lose();
+        }
+        self.set_accepted(accepted)?;
+        self.is_readable = !self.is_gone;
+        self.readiness.start(registry)?;
+        self.readiness.add(self.tun.as_fd())
+    }
+
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        let flags = [
+            (Offloads::CHECKSUM, TUN_F_CSUM),
+            (Offloads::TSO4, TUN_F_TSO4),
+            (Offloads::TSO6, TUN_F_TSO6),
+            (Offloads::ECN, TUN_F_TSO_ECN),
+        ];
         let wanted = flags.iter().filter(|(offload, _)| accepted.contains(*offload));
         let offloads = wanted.fold(0, |all, (_, flag)| all | flag);
         // Segmentation needs checksums; a driver that has one without the other gets neither.
@@ -169,23 +189,12 @@ impl NetBackend for Tap {
         } else {
             control::mtu(&self.any, &self.name).map_or(MAX_PLAIN_FRAME, |mtu| (mtu + AROUND).min(MAX_FRAME))
         };
-        if self.is_one_of_many
-            && !self.readiness.is_started()
-            && let Err(error) = control::set_queue(&self.tun, IFF_ATTACH_QUEUE)
-        {
-            // There is no interface to use it any more.
-            tracing::debug!("tap {}: its queue cannot be used: {error}", self.name);
-            self.lose();
-        }
         match control::set_offloads(&self.tun, offloads) {
-            Ok(()) => {}
             // No interface, no link: what the guest is to see, and no reason to end its card.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BADFD) => self.lose(),
-            Err(error) => return Err(error),
+            done => return done,
         }
-        self.is_readable = !self.is_gone;
-        self.readiness.start(registry)?;
-        self.readiness.add(self.tun.as_fd())
+        Ok(())
     }
 
     fn stop(&mut self, _: &mio::Registry) {

@@ -29,6 +29,14 @@ impl NetBackend for UserNetwork {
         self.services.start(registry)
     }
 
+    fn set_accepted(&mut self, accepted: Offloads) -> io::Result<()> {
+        self.link.accepted = accepted;
+        // What is ready was made for what the guest wanted before.
+        let (header, len) = (self.next.header, std::mem::take(&mut self.next.len));
+        self.link.finish((len > 0).then(|| (header, self.next.bytes[..len].to_vec())));
+        Ok(())
+    }
+
     fn stop(&mut self, registry: &mio::Registry) {
         self.services.stop(registry);
         self.tcp.stop(&self.link);

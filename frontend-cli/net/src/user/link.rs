@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
@@ -12,7 +13,7 @@ use super::{
     addresses::GATEWAY_MAC,
     packet::{ETHERNET, IPV4, IPV6, UDP},
 };
-use crate::checksum::Sum;
+use crate::{checksum::Sum, offload};
 
 /// Frames that wait for the guest besides what flows have, at most; answers beyond are dropped, as on any link.
 const MAX_WAITING: usize = 256;
@@ -109,6 +110,18 @@ impl Link {
         if self.waiting.len() < MAX_WAITING {
             self.waiting.push_back((header, frame));
         }
+    }
+
+    /// Leaves nothing of `first` and of the frames that wait to the guest: whole packets are in the queue then.
+    pub(crate) fn finish(&mut self, first: Option<(FrameHeader, Vec<u8>)>) {
+        let frames = first.into_iter().chain(mem::take(&mut self.waiting));
+        let mut finished = VecDeque::new();
+        for (header, mut frame) in frames {
+            offload::packets(header, &mut frame, |packet| {
+                finished.push_back((FrameHeader::default(), packet.to_vec()));
+            });
+        }
+        self.waiting = finished;
     }
 
     /// Moves the first of the queue to `frame`; false if there is none.

@@ -1,13 +1,14 @@
 //! The queue for commands of the driver (VIRTIO 1.2, 5.1.6.5).
 
 use virtio_bindings::virtio_net::{
-    VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_CTRL_MAC_TABLE_SET, VIRTIO_NET_CTRL_MQ,
+    VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET, VIRTIO_NET_CTRL_MAC,
+    VIRTIO_NET_CTRL_MAC_ADDR_SET, VIRTIO_NET_CTRL_MAC_TABLE_SET, VIRTIO_NET_CTRL_MQ,
     VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI,
-    VIRTIO_NET_CTRL_RX_PROMISC, VIRTIO_NET_ERR, VIRTIO_NET_F_CTRL_MAC_ADDR, VIRTIO_NET_F_CTRL_RX,
-    VIRTIO_NET_F_MQ, VIRTIO_NET_OK,
+    VIRTIO_NET_CTRL_RX_PROMISC, VIRTIO_NET_ERR, VIRTIO_NET_F_CTRL_GUEST_OFFLOADS, VIRTIO_NET_F_CTRL_MAC_ADDR,
+    VIRTIO_NET_F_CTRL_RX, VIRTIO_NET_F_MQ, VIRTIO_NET_OK,
 };
 
-use super::shared::Shared;
+use super::{TO_GUEST, from_features, shared::Shared};
 use crate::{
     memory::GuestRam,
     virtio::{Chain, QueueError, Virtqueue},
@@ -114,6 +115,20 @@ impl Control {
                 match count.filter(|count| len == 2 && (1..=self.pairs).contains(count)) {
                     Some(count) => {
                         shared.use_pairs(count);
+                        Outcome::UnderWay
+                    }
+                    None => Outcome::Refused,
+                }
+            }
+            (VIRTIO_NET_CTRL_GUEST_OFFLOADS, VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET)
+                if has(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) =>
+            {
+                // Only of what was negotiated (5.1.6.5.7.1).
+                let negotiated = TO_GUEST.iter().fold(0, |all, (_, bit)| all | 1 << bit) & self.features;
+                let wanted = read(chain, ram, HEADER_LEN).map(u64::from_le_bytes);
+                match wanted.filter(|wanted| len == 8 && wanted & !negotiated == 0) {
+                    Some(wanted) => {
+                        shared.accept(from_features(wanted, &TO_GUEST));
                         Outcome::UnderWay
                     }
                     None => Outcome::Refused,

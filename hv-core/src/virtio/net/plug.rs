@@ -23,7 +23,8 @@ pub(super) struct Plug {
     number: usize,
     /// There until the end.
     backend: Option<Box<dyn NetBackend>>,
-    accepted: Offloads,
+    /// What it was last told that the driver wants.
+    told: Offloads,
     /// While it is started: all that it waits for, as one source of the event loop. Each start has its own, since a
     /// poll has one waker at most in all its life.
     poll: Option<Poll>,
@@ -40,11 +41,11 @@ pub(super) struct Heard {
 }
 
 impl Plug {
-    /// The backend of pair `number`, if it is there, for a driver that takes `accepted`; not started yet.
-    pub(super) fn new(shared: Arc<Shared>, number: usize, accepted: Offloads) -> Option<Self> {
+    /// The backend of pair `number`, if it is there; not started yet.
+    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Option<Self> {
         let backend = shared.pairs().get(number).and_then(Pair::take)?;
         let events = Events::with_capacity(TURN_EVENTS);
-        Some(Self { shared, number, backend: Some(backend), accepted, poll: None, events })
+        Some(Self { shared, number, backend: Some(backend), told: Offloads::empty(), poll: None, events })
     }
 
     /// The pair's number.
@@ -64,11 +65,16 @@ impl Plug {
     }
 
     /// Starts or stops the backend if the driver uses the pair or does not, and has `event_loop` report `source` while it
-    /// runs; says whether anything changed.
+    /// runs; tells it which offloads the driver wants; says whether anything changed.
     pub(super) fn settle(&mut self, event_loop: &mut EventLoop, source: u8) -> io::Result<bool> {
-        let uses = self.shared.uses(self.number);
+        let (uses, accepted) = (self.shared.uses(self.number), self.shared.accepted());
         if uses == self.is_running() {
-            return Ok(false);
+            let is_new = uses && accepted != self.told;
+            if let (true, Some(backend)) = (is_new, &mut self.backend) {
+                backend.set_accepted(accepted)?;
+                self.tell(accepted);
+            }
+            return Ok(is_new);
         }
         if let Some(poll) = &self.poll {
             event_loop.forget(poll)?;
@@ -78,11 +84,17 @@ impl Plug {
         let poll = Poll::new()?;
         event_loop.watch(&poll, source)?;
         if let Some(backend) = &mut self.backend {
-            backend.start(self.accepted, poll.registry())?;
+            backend.start(accepted, poll.registry())?;
         }
+        self.tell(accepted);
         self.poll = Some(poll);
         self.pair().set_running(true);
         Ok(true)
+    }
+
+    fn tell(&mut self, accepted: Offloads) {
+        self.told = accepted;
+        self.pair().set_told(accepted);
     }
 
     fn stop(&mut self) {

@@ -19,7 +19,6 @@ pub(super) struct Receive {
     queue: Virtqueue,
     /// A frame may lie in several chains (5.1.6.3.2).
     mergeable: bool,
-    accepted: Offloads,
     /// The most bytes of a frame that is not to be cut.
     longest_plain: Option<u32>,
     /// Chains taken and not used yet, in order.
@@ -41,6 +40,13 @@ fn is_unknown(len: usize) -> bool {
     len >= MAX_FRAME || len == MAX_PLAIN_FRAME
 }
 
+/// `header` without what a driver must not see that leaves checksums to no one (5.1.6.4.1).
+fn sound(header: FrameHeader, accepted: Offloads) -> FrameHeader {
+    let known = FrameHeader::NEEDS_CHECKSUM | FrameHeader::CHECKSUM_IS_VALID;
+    let flags = if accepted.contains(Offloads::CHECKSUM) { header.flags & known } else { 0 };
+    FrameHeader { flags, ..header }
+}
+
 /// Whether the driver's chains hold a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
@@ -53,17 +59,10 @@ enum Room {
 }
 
 impl Receive {
-    /// `accepted` is what the driver does itself.
-    pub(super) fn new(
-        queue: Virtqueue,
-        mergeable: bool,
-        accepted: Offloads,
-        longest_plain: Option<u32>,
-    ) -> Self {
+    pub(super) fn new(queue: Virtqueue, mergeable: bool, longest_plain: Option<u32>) -> Self {
         Self {
             queue,
             mergeable,
-            accepted,
             longest_plain,
             held: VecDeque::new(),
             most: 0,
@@ -242,7 +241,7 @@ impl Receive {
             ));
             return Ok(());
         }
-        let header = self.sound(frame.header).to_bytes(count);
+        let header = sound(frame.header, common.shared.accepted()).to_bytes(count);
         let mut rest = len + HEADER;
         for number in 0..count {
             let Some(chain) = self.held.pop_front() else { break };
@@ -258,13 +257,6 @@ impl Receive {
         common.traffic().received(len.into());
         self.due = common.pay(len.into());
         if self.untold >= BATCH { self.tell() } else { Ok(()) }
-    }
-
-    /// `header` without what a driver must not see that leaves checksums to no one (5.1.6.4.1).
-    fn sound(&self, header: FrameHeader) -> FrameHeader {
-        let known = FrameHeader::NEEDS_CHECKSUM | FrameHeader::CHECKSUM_IS_VALID;
-        let flags = if self.accepted.contains(Offloads::CHECKSUM) { header.flags & known } else { 0 };
-        FrameHeader { flags, ..header }
     }
 
     fn tell(&mut self) -> Result<(), QueueError> {

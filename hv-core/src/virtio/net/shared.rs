@@ -3,19 +3,24 @@
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{
-        AtomicBool, AtomicU64, AtomicUsize,
+        AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
         Ordering::{Relaxed, SeqCst},
     },
 };
 
 use super::{Counts, MAX_PAIRS};
-use crate::{io::Bell, net::NetBackend};
+use crate::{
+    io::Bell,
+    net::{NetBackend, Offloads},
+};
 
 /// The shared part of a card. Locks are held for a moment only, and never over a call of anybody's code.
 pub(super) struct Shared {
     pairs: Vec<Pair>,
     /// How many of the pairs the driver uses (5.1.6.5.6).
     used: AtomicUsize,
+    /// What of the offloads in received frames the driver wants, as bits of [`Offloads`] (5.1.6.5.7).
+    accepted: AtomicU8,
     /// The cable is plugged in.
     is_plugged: AtomicBool,
     state: Mutex<State>,
@@ -36,6 +41,8 @@ pub(super) struct Pair {
     has_worker: AtomicBool,
     /// The backend is started: frames may move.
     is_running: AtomicBool,
+    /// What the backend was last told that the driver wants, as bits of [`Offloads`].
+    told: AtomicU8,
     /// The other end is there.
     is_up: AtomicBool,
     pub(super) traffic: Traffic,
@@ -65,6 +72,7 @@ impl Shared {
         let shared = Self {
             pairs,
             used: AtomicUsize::new(1),
+            accepted: AtomicU8::new(0),
             is_plugged: AtomicBool::new(true),
             state: Mutex::new(State { mac, told: true }),
         };
@@ -123,10 +131,23 @@ impl Shared {
         self.pairs.iter().for_each(Pair::ring);
     }
 
-    /// Whether every pair's worker does what [`use_pairs`](Self::use_pairs) wants.
+    /// What of the offloads in received frames the driver wants.
+    pub(super) fn accepted(&self) -> Offloads {
+        Offloads::from_bits_truncate(self.accepted.load(SeqCst))
+    }
+
+    /// The driver wants these offloads from now on.
+    pub(super) fn accept(&self, accepted: Offloads) {
+        self.accepted.store(accepted.bits(), SeqCst);
+        self.pairs.iter().for_each(Pair::ring);
+    }
+
+    /// Whether every pair's worker does what [`use_pairs`](Self::use_pairs) and [`accept`](Self::accept) want.
     pub(super) fn is_settled(&self) -> bool {
         self.pairs.iter().enumerate().all(|(number, pair)| {
-            !pair.has_worker.load(SeqCst) || pair.is_running.load(SeqCst) == self.uses(number)
+            let uses = self.uses(number);
+            let is_told = || !uses || pair.told.load(SeqCst) == self.accepted.load(SeqCst);
+            !pair.has_worker.load(SeqCst) || (pair.is_running.load(SeqCst) == uses && is_told())
         })
     }
 
@@ -153,6 +174,7 @@ impl Pair {
             bell: Mutex::default(),
             has_worker: AtomicBool::new(false),
             is_running: AtomicBool::new(false),
+            told: AtomicU8::new(0),
             is_up: AtomicBool::new(is_up),
             traffic: Traffic::default(),
         }
@@ -173,6 +195,11 @@ impl Pair {
 
     pub(super) fn set_running(&self, is_running: bool) {
         self.is_running.store(is_running, SeqCst);
+    }
+
+    /// The backend knows that the driver wants `accepted`.
+    pub(super) fn set_told(&self, accepted: Offloads) {
+        self.told.store(accepted.bits(), SeqCst);
     }
 
     /// Says whether that is new.

@@ -206,9 +206,14 @@ fn a_card_offers_what_all_its_backends_do() {
     assert!(lacks(plain, &of_guest) && lacks(plain, &to_guest) && has(plain, &always));
     let mixed = features(&[all, Offloads::CHECKSUM | Offloads::TSO4], &[Offloads::CHECKSUM, all]);
     assert!(has(mixed, &[of_guest[0], of_guest[1], to_guest[0], VIRTIO_NET_F_MQ]));
-    assert!(lacks(mixed, &[of_guest[2], to_guest[1], to_guest[2]]));
+    assert!(lacks(mixed, &[of_guest[2], of_guest[3], to_guest[1], to_guest[2], to_guest[3]]));
     let unsound = features(&[Offloads::TSO4], &[Offloads::TSO6]);
     assert!(lacks(unsound, &of_guest) && lacks(unsound, &to_guest), "who cuts makes checksums");
+    let unsound = features(&[Offloads::CHECKSUM | Offloads::ECN], &[all]);
+    assert!(
+        lacks(unsound, &of_guest[1..]) && has(unsound, &of_guest[..1]),
+        "only what is cut tells congestion"
+    );
 }
 
 #[test]

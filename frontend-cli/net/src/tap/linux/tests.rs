@@ -10,6 +10,7 @@ use std::{
 
 use super::*;
 use crate::{
+    checksum::Sum,
     tap,
     testing::{Ram, Worker},
 };
@@ -89,8 +90,26 @@ fn inside_frames_pass_a_tap() {
     assert!(tap.backend.send(nonsense, Ram::with(&got).buffer()).unwrap());
     assert!(tap.backend.is_up());
 
+    // The guest wants to complete checksums no more: the host does.
+    tap.backend.set_accepted(Offloads::empty()).unwrap();
+    host.send_to(b"again", "10.9.9.2:7001").unwrap();
+    let (header, got) = loop {
+        tap.wait_at_most(Duration::from_millis(100));
+        let mut frames = std::iter::from_fn(|| tap.receive().unwrap());
+        if let Some(found) = frames.find(|(_, bytes)| bytes.ends_with(b"again")) {
+            break found;
+        }
+    };
+    assert_eq!(header.flags, 0);
+    let udp = &got[34..];
+    let pseudo = Sum::default().add(&got[26..34]).add(&[0, 17]).add(&udp[4..6]);
+    assert!(pseudo.add(udp).is_right());
+    assert_eq!(tap.backend.next_len(), Some(1518));
+
     // Without segmentation the longest frame is the interface's.
     let registry = tap.poll.registry().try_clone().unwrap();
+    tap.backend.set_accepted(Offloads::all()).unwrap();
+    assert_eq!(tap.backend.next_len(), Some(MAX_FRAME));
     tap.backend.stop(&registry);
     tap.backend.start(Offloads::empty(), &registry).unwrap();
     assert_eq!(tap.backend.next_len(), Some(1518));

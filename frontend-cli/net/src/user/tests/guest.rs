@@ -87,6 +87,12 @@ impl Guest {
         }
     }
 
+    /// The guest takes these offloads from now on.
+    pub(super) fn accept(&mut self, accepted: Offloads) {
+        self.network.set_accepted(accepted).unwrap();
+        self.accepted = accepted;
+    }
+
     /// A socket with rings of `size` bytes.
     pub(super) fn add_socket(&mut self, size: usize) -> SocketHandle {
         let ring = || tcp::SocketBuffer::new(vec![0; size]);

@@ -55,6 +55,27 @@ fn a_datagram_is_answered() {
 }
 
 #[test]
+fn what_waits_is_finished_when_the_guest_takes_no_offloads_any_more() {
+    let mut guest = Guest::new(open_config());
+    let service = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = service.local_addr().unwrap().port();
+    guest.send_packet(&datagram(GUEST_V4, GATEWAY_V4, 4000, port, b"hello"));
+    let (_, client) = service.recv_from(&mut [0; 16]).unwrap();
+    for answer in [b"one", b"two"] {
+        service.send_to(answer, client).unwrap();
+    }
+    // The first is ready, though not fetched.
+    while guest.network.next_len().is_none() {
+        guest.turn_host();
+    }
+    guest.accept(Offloads::empty());
+    // Each is looked at: its checksum is complete.
+    guest.until(|guest| guest.others.iter().filter(|frame| is_udp(frame)).count() == 2);
+    let payloads: Vec<_> = guest.others.iter().map(|frame| &frame[42..]).collect();
+    assert_eq!(payloads, [b"one", b"two"]);
+}
+
+#[test]
 fn a_wrong_checksum_is_dropped() {
     let mut guest = Guest::with_offloads(open_config(), Offloads::empty());
     let service = UdpSocket::bind("127.0.0.1:0").unwrap();

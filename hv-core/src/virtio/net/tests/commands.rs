@@ -61,11 +61,19 @@ fn commands_are_answered() {
             (&[&[1, 1], &[0x53, 0x54, 0, 9, 9, 8]], ERR),
             (&[&[1, 1], &[0x52, 0x54, 0, 9, 9]], ERR),
             (&[&[1, 1], &[0x52, 0x54, 0, 9, 9, 8, 7]], ERR),
-            // VLANs, announcements, pairs and offloads, which are not offered.
+            // Offloads: those of checksums, TSO and ECN are there, UFO (10) is not.
+            (&[&[5, 0], &[0x82, 3, 0, 0, 0, 0, 0, 0]], OK),
+            (&[&[5, 0], &[0x82], &[1, 0, 0, 0, 0, 0, 0]], OK),
+            (&[&[5, 0], &[0; 8]], OK),
+            (&[&[5, 0], &[2, 4, 0, 0, 0, 0, 0, 0]], ERR),
+            (&[&[5, 0], &[0, 0, 0, 0, 0, 0, 0, 1]], ERR),
+            (&[&[5, 0], &[0; 7]], ERR),
+            (&[&[5, 0], &[0; 9]], ERR),
+            (&[&[5, 1], &[0; 8]], ERR),
+            // VLANs, announcements and pairs, which are not offered.
             (&[&[2, 0], &[1, 0]], ERR),
             (&[&[3, 0]], ERR),
             (&[&[4, 0], &[1, 0]], ERR),
-            (&[&[5, 0], &[0; 8]], ERR),
             (&[&[0xff, 0xff], &[0; 100]], ERR),
             (&[&[0]], ERR),
             (&[], ERR),
@@ -87,11 +95,66 @@ fn commands_are_answered() {
 fn a_command_of_a_feature_that_the_driver_did_not_take_is_refused() {
     Card::on_each(2, |card| {
         // Then commands have queue 2.
-        card.start(!(1 << VIRTIO_NET_F_CTRL_RX | 1 << VIRTIO_NET_F_CTRL_MAC_ADDR | 1 << VIRTIO_NET_F_MQ));
+        let features = [
+            VIRTIO_NET_F_CTRL_RX,
+            VIRTIO_NET_F_CTRL_MAC_ADDR,
+            VIRTIO_NET_F_MQ,
+            VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,
+        ];
+        card.start(!features.iter().fold(0, |all, bit| all | 1 << bit));
         card.networks.pop();
-        for command in [&[&[0, 0][..], &[1]], &[&[1, 0], &[0; 8]], &[&[1, 1], &[2; 6]], &[&[4, 0], &[1, 0]]] {
+        let commands: [&[&[u8]]; 5] = [
+            &[&[0, 0], &[1]],
+            &[&[1, 0], &[0; 8]],
+            &[&[1, 1], &[2; 6]],
+            &[&[4, 0], &[1, 0]],
+            &[&[5, 0], &[0; 8]],
+        ];
+        for command in commands {
             assert_eq!(card.command(command), ERR, "{command:?}");
         }
+        card.check();
+    });
+}
+
+#[test]
+fn the_driver_changes_the_offloads_that_it_takes() {
+    Card::on_each_started(2, |card| {
+        assert_eq!(card.use_pairs(2), OK);
+        let told = |card: &Card| {
+            let told = card.networks.iter().map(|network| network.script().accepted);
+            told.collect::<Vec<_>>()
+        };
+        let tso4 = Offloads::CHECKSUM | Offloads::TSO4;
+        let cases = [
+            (0, Offloads::empty()),
+            (1 << VIRTIO_NET_F_GUEST_CSUM, Offloads::CHECKSUM),
+            (1 << VIRTIO_NET_F_GUEST_CSUM | 1 << VIRTIO_NET_F_GUEST_TSO4, tso4),
+            // What lacks what it needs.
+            (1 << VIRTIO_NET_F_GUEST_TSO4, Offloads::empty()),
+            (1 << VIRTIO_NET_F_GUEST_CSUM | 1 << VIRTIO_NET_F_GUEST_ECN, Offloads::CHECKSUM),
+        ];
+        for (wanted, accepted) in cases {
+            assert_eq!(card.command(&[&[5, 0], &u64::to_le_bytes(wanted)]), OK);
+            assert_eq!(told(card), [Some(accepted), Some(accepted)], "when it is answered it is so");
+        }
+        // A pair that is used again finds them so.
+        assert_eq!(card.command(&[&[5, 0], &[0; 8]]), OK);
+        for count in [1, 2] {
+            assert_eq!(card.use_pairs(count), OK);
+        }
+        assert_eq!(told(card)[1], Some(Offloads::empty()));
+        let header = FrameHeader { flags: FrameHeader::CHECKSUM_IS_VALID, ..FrameHeader::default() };
+        card.give(RECEIVE, 1, &[PLAIN_ROOM]);
+        card.network().offer(header, &pattern(60));
+        assert_eq!(
+            card.receive(RECEIVE).0,
+            (FrameHeader::default(), pattern(60)),
+            "of checksums nothing is said"
+        );
+        // The next driver begins with what it negotiates.
+        card.start(!0);
+        card.network().wait(|script| script.accepted == Some(Offloads::all()));
         card.check();
     });
 }

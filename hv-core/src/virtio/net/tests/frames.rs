@@ -113,7 +113,8 @@ fn the_backend_hears_which_offloads_the_driver_takes() {
     Card::on_each(1, |card| {
         let cases = [
             (!0, Offloads::all()),
-            (!(1 << VIRTIO_NET_F_GUEST_TSO6), Offloads::CHECKSUM | Offloads::TSO4),
+            (!(1 << VIRTIO_NET_F_GUEST_TSO6), Offloads::CHECKSUM | Offloads::TSO4 | Offloads::ECN),
+            (!(1 << VIRTIO_NET_F_GUEST_ECN), Offloads::CHECKSUM | Offloads::TSO4 | Offloads::TSO6),
             (!(1 << VIRTIO_NET_F_GUEST_CSUM), Offloads::empty()),
             (1 << VIRTIO_NET_F_GUEST_CSUM, Offloads::CHECKSUM),
         ];
