@@ -82,6 +82,8 @@ const X86_64_ONLY: &[(&str, Test)] = &[
     ("new_bzimage_mmio_1_cpu", |place| pattern_guest(place, place.new, Image::Packaged, "mmio", 1)),
     ("new_elf_pci_1_cpu", |place| pattern_guest(place, place.new, Image::Elf, "pci", 1)),
     ("new_elf_mmio_4_cpus", |place| pattern_guest(place, place.new, Image::Elf, "mmio", 4)),
+    // More than eight: interrupts reach them by physical ids.
+    ("new_elf_pci_16_cpus", |place| pattern_guest(place, place.new, Image::Elf, "pci", 16)),
     ("triple_fault_is_a_crash", triple_fault_is_a_crash),
 ];
 

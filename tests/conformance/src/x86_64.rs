@@ -50,13 +50,14 @@ impl Programs for X86_64 {
         let store = |address, value: u64| ram.write_obj(value, MemoryRegionAddress(address)).unwrap();
         store(GDT + 8, 0x00af_9b00_0000_ffff);
         store(GDT + 16, 0x00cf_9300_0000_ffff);
-        // The first 4 GiB, mapped to themselves by 2 MiB pages: one table of each of the upper levels, four below.
+        // Of the first 512 GiB the first four and the last are mapped to themselves by 2 MiB pages: one table of each of
+        // the upper levels, five below.
         store(PAGE_TABLES, (PAGE_TABLES + 0x1000) | 3);
-        for n in 0..4 {
-            store(PAGE_TABLES + 0x1000 + n * 8, (PAGE_TABLES + 0x2000 + n * 0x1000) | 3);
-        }
-        for n in 0..4 * 512 {
-            store(PAGE_TABLES + 0x2000 + n * 8, n << 21 | 0x83);
+        for (table, gib) in (PAGE_TABLES + 0x2000..).step_by(0x1000).zip([0, 1, 2, 3, 511]) {
+            store(PAGE_TABLES + 0x1000 + gib * 8, table | 3);
+            for n in 0..512 {
+                store(table + n * 8, gib << 30 | n << 21 | 0x83);
+            }
         }
         long_mode(argument)
     }

@@ -26,6 +26,7 @@ where
 {
     vec![
         Case::new("a_store_to_read_only_ram_exits", Needs::Little, read_only::<H>),
+        Case::new("ram_may_lie_at_the_end_of_the_address_space", Needs::Little, last::<H>),
         Case::new("ram_comes_and_goes_while_the_guest_runs", Needs::Little, comes_and_goes::<H>),
         Case::new("regions_do_not_overlap", Needs::Little, overlap::<H>),
         Case::new("unmap_gives_the_region_back", Needs::Little, given_back::<H>),
@@ -45,6 +46,20 @@ where
     assert_eq!(report(&mut vcpu), 1);
     rig.enter(&mut vcpu, ArchOf::<H>::image(Program::Load), BASE);
     assert_eq!(report(&mut vcpu), 0x77, "it reads without an exit, and the store changed nothing");
+}
+
+fn last<H: Hypervisor>()
+where
+    ArchOf<H>: Programs,
+{
+    let base = (1 << ArchOf::<H>::plan(1).address_bits) - PAGE;
+    let (rig, mut vcpu) = Rig::<H>::with(Program::Load, base);
+    rig.vm.map(region_with(base, 0x77), Access::ReadWrite).unwrap();
+    assert_eq!(report(&mut vcpu), 0x77);
+    rig.enter(&mut vcpu, ArchOf::<H>::image(Program::Store), base);
+    assert_eq!(report(&mut vcpu), 1);
+    let region = rig.vm.unmap(base).unwrap();
+    assert_eq!(region.read_obj::<u32>(MemoryRegionAddress(0)).unwrap(), 1);
 }
 
 fn comes_and_goes<H: Hypervisor>()
