@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_console_can_be_joined_and_left", || with_kvm(console)),
     ("a_guest_without_a_place_for_names_runs", || with_kvm(nameless)),
     ("hostile_clients_hold_nobody_up", || with_kvm(hostile)),
+    ("another_user_is_not_heard", another_user),
     ("guests_that_are_not_there_are_told", not_there),
     ("completions_are_written", completions),
 ];
@@ -384,6 +385,56 @@ fn hostile(folder: &Path) {
     child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
     assert!(wait(&mut child).success());
     drop(silent);
+}
+
+/// Asks for the guest's state over the socket `$ARGV[0]` as the user `$ARGV[1]`: 9 if there is no way in.
+const ASK: &str = r#"
+    use IO::Socket::UNIX; use POSIX;
+    if ($ARGV[1]) { POSIX::setgid($ARGV[1]); POSIX::setuid($ARGV[1]); $> == $ARGV[1] or die "setuid: $!"; }
+    my $socket = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 9;
+    $SIG{PIPE} = "IGNORE";
+    $socket->print("{\"request\":\"status\"}\n"); $socket->flush; $socket->shutdown(1);
+    print while <$socket>;
+"#;
+
+/// Neither the file's mode lets another user in nor, where somebody opened that, the guest's process.
+fn another_user() -> Outcome {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return Outcome::Skipped("only root becomes another user".to_owned());
+    }
+    if !matches!(Command::new("perl").args(["-MIO::Socket::UNIX", "-e", "1"]).status(), Ok(status) if status.success())
+    {
+        return Outcome::Skipped("there is no perl to ask with".to_owned());
+    }
+    with_kvm(|folder| {
+        let home = Home::new(folder);
+        let mut child = home.start(&[GREET, ECHO, POWER_OFF], &["--name", "web"]);
+        let socket = home.root.join("run/hv/web/control.sock");
+        let ask = |user: u32| {
+            let output =
+                Command::new("perl").args(["-e", ASK]).arg(&socket).arg(user.to_string()).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        };
+        let set_mode =
+            |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+        // All folders but the socket's own are open, and then that.
+        socket
+            .ancestors()
+            .skip(2)
+            .take_while(|path| path.starts_with(folder))
+            .for_each(|path| set_mode(path, 0o755));
+        assert_eq!(ask(NOBODY), (Some(9), String::new()));
+        set_mode(socket.parent().unwrap(), 0o755);
+        assert_eq!(ask(NOBODY), (Some(9), String::new()), "the socket's own mode");
+        set_mode(&socket, 0o666);
+        assert_eq!(ask(NOBODY), (Some(0), String::new()), "it may connect and is not heard");
+        let (code, answer) = ask(0);
+        assert!(code == Some(0) && answer.contains("\"answer\":\"status\""), "{code:?} {answer}");
+        child.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+        assert!(wait(&mut child).success());
+    })
 }
 
 fn not_there() -> Outcome {
