@@ -12,11 +12,11 @@ mod shares;
 mod stopping;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs,
     io::Read,
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -77,6 +77,10 @@ const EMULATED_ONLY: &[(&str, Test)] = &[
     ("a_folder_and_a_tar_are_images", a_folder_and_a_tar_are_images),
     ("an_index_has_images_of_both_architectures", an_index_has_images_of_both_architectures),
     ("packages_of_debians_kernels_are_imported", kernels::packages_of_debians_kernels_are_imported),
+    (
+        "flipped_bits_of_a_cached_disk_hurt_its_guest_alone",
+        flipped_bits_of_a_cached_disk_hurt_its_guest_alone,
+    ),
     ("killed_imports_do_no_harm", killed_imports_do_no_harm),
     ("killed_runs_leave_nothing", killed_runs_leave_nothing),
     ("an_import_onto_a_full_disk_is_told", an_import_onto_a_full_disk_is_told),
@@ -430,13 +434,19 @@ fn a_manifest_names_image_and_command(home: &Home) -> Result<()> {
     Ok(())
 }
 
-fn a_folder_and_a_tar_are_images(home: &Home) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let (root, tar) = (folder.path().join("root"), folder.path().join("root.tar"));
+/// Makes a root of busybox alone in `folder`, and a tar archive of it.
+fn busybox_root(home: &Home, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+    let (root, tar) = (folder.join("root"), folder.join("root.tar"));
     fs::create_dir_all(root.join("bin"))?;
     fs::copy(home.busybox()?, root.join("bin/busybox"))?;
     symlink("busybox", root.join("bin/sh"))?;
     said(Command::new("tar").arg("-cf").arg(&tar).arg("-C").arg(&root).arg("."), b"")?.code(0)?;
+    Ok((root, tar))
+}
+
+fn a_folder_and_a_tar_are_images(home: &Home) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (root, tar) = busybox_root(home, folder.path())?;
     for image in [&root, &tar] {
         let mut command = home.run(&[]);
         command.arg(image).args(["--", "/bin/sh", "-c", "busybox uname -m; busybox readlink /bin/sh"]);
@@ -444,6 +454,48 @@ fn a_folder_and_a_tar_are_images(home: &Home) -> Result<()> {
         ensure!(said.text() == format!("{}\nbusybox", home.architecture()), "it said {:?}", said.text());
     }
     Ok(())
+}
+
+/// The disk of an image is a file system that the guest's kernel reads, and `hv` hands its blocks on.
+fn flipped_bits_of_a_cached_disk_hurt_its_guest_alone(home: &Home) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let disks = || -> Result<BTreeSet<PathBuf>> {
+        let files = home.files()?.into_iter();
+        Ok(files.filter(|path| path.extension().is_some_and(|extension| extension == "erofs")).collect())
+    };
+    let before = disks()?;
+    home.import(&busybox_root(home, folder.path())?.1, "flipped")?.code(0)?;
+    let disk = disks()?.difference(&before).next().context("the import made a disk")?.clone();
+    let sound = fs::read(&disk)?;
+    let run = || {
+        let mut run = home.run(&["--timeout", "60s"]);
+        home.say(run.args(["flipped", "--", "sh", "-c", "exit 7"]))
+    };
+    run()?.code(7)?;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut hurt = 0;
+    // Few anywhere, many anywhere, and many in the superblock and the inodes behind it.
+    for (flips, below) in [(16, sound.len()), (4096, sound.len()), (64, 4096)] {
+        let mut flipped = sound.clone();
+        for _ in 0..flips {
+            flipped[random(below)] ^= 1 << random(8);
+        }
+        fs::write(&disk, &flipped)?;
+        let said = run()?;
+        let code =
+            said.status.code().with_context(|| format!("{flips} flipped bits ended hv: {}", said.status))?;
+        ensure!(code != 101 && !said.stderr.contains("panicked at"), "{flips} flipped bits: {}", said.stderr);
+        ensure!(fs::read(&disk)? == flipped, "the guest changed the image of all guests");
+        hurt += i32::from(code != 7);
+    }
+    ensure!(hurt > 0, "no flipped bit was ever seen");
+    fs::write(&disk, &sound)?;
+    run()?.code(7)?;
+    home.say(&mut home.hv(["image", "rm", "flipped"]))?.code(0).map(drop)
 }
 
 fn killed_imports_do_no_harm(home: &Home) -> Result<()> {
