@@ -29,6 +29,10 @@ use crate::Figures;
 const FILE: u64 = 256 << 20;
 /// Requests in flight.
 const DEPTH: u16 = 32;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// Bytes of a cache line.
+const LINE: u64 = 64;
 /// Pauses of the processor between two looks at the used ring, about a microsecond.
 const PAUSES: u32 = 32;
 /// Bytes moved in one run.
@@ -115,10 +119,13 @@ fn rate(start: Instant) -> f64 {
 /// One call for each request, one after the other.
 fn directly(path: &Path, direction: Direction, size: u32, offsets: &[u64]) -> Result<f64> {
     let file = File::options().read(true).write(true).open(path)?;
-    let mut buffers = vec![vec![0x5a_u8; size as usize]; usize::from(DEPTH)];
+    // On pages of their own, as the guest's are.
+    let mut memory = vec![0x5a_u8; size as usize * usize::from(DEPTH) + PAGE];
+    let before = memory.as_ptr().align_offset(PAGE);
+    let mut buffers: Vec<_> = memory[before..].chunks_exact_mut(size as usize).take(DEPTH.into()).collect();
     let start = Instant::now();
     for (index, offset) in offsets.iter().enumerate() {
-        let buffer = &mut buffers[index % usize::from(DEPTH)];
+        let buffer = &mut *buffers[index % usize::from(DEPTH)];
         let done = match direction {
             Direction::Read => preadv(&file, &mut [IoSliceMut::new(buffer)], *offset)?,
             Direction::Write => pwritev(&file, &[IoSlice::new(buffer)], *offset)?,
@@ -187,9 +194,13 @@ fn slot(driver: &mut Driver, direction: Direction, size: u32) -> Slot {
     let kind = if direction == Direction::Read { 0_u8 } else { 1 };
     let mut header = [0; 16];
     header[0] = kind;
+    // As Linux has them: header and status beside each other, data on pages of its own.
+    driver.allocate(0, LINE);
+    let (header, status) = (driver.readable(&header), driver.writable(1));
+    driver.allocate(0, PAGE as u64);
     let data = match direction {
         Direction::Read => driver.writable(size),
         Direction::Write => driver.readable(&vec![0x5a; size as usize]),
     };
-    Slot { header: driver.readable(&header), data, status: driver.writable(1) }
+    Slot { header, data, status }
 }
