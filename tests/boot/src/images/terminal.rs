@@ -53,9 +53,11 @@ impl Terminal {
         let before = tcgetattr(&far)?;
         tcsetwinsize(&near, size(columns, rows))?;
 
-        // It executes the command in its own place, in a session of which this is the terminal.
+        // It executes the command in its own place, in a session of which this is the terminal, and whose end it hears
+        // of also where these tests run under nohup.
         let mut session = Command::new("setsid");
-        session.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        session.args(["--ctty", "env", "--default-signal=HUP"]);
+        session.arg(command.get_program()).args(command.get_args());
         session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         session.stdin(far.try_clone()?).stdout(far.try_clone()?).stderr(far.try_clone()?);
         let child = session.spawn().context("cannot run setsid")?;
