@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, TryRecvError, sync_channel},
     },
     thread,
     time::Instant,
@@ -53,24 +54,26 @@ pub(crate) fn measure(runs: usize) -> Result<()> {
     }
     drop(file);
     println!(
-        "| block, depth {DEPTH} | hv, MiB/s | plain, MiB/s | plain, other core busy | ratio | ratio to busy |"
+        "| block | hv, depth {DEPTH}, MiB/s | plain, depth {DEPTH} | plain, depth 1 | plain, depth 1, other core busy | ratio to depth {DEPTH} | to depth 1 | to busy |"
     );
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for size in [4 << 10, 128 << 10_u32] {
         for direction in [Direction::Read, Direction::Write] {
             for random in [true, false] {
                 let offsets = offsets(size, random);
-                let mut figures: [Figures; 5] = Default::default();
+                let mut figures: [Figures; 7] = Default::default();
                 for _ in 0..runs {
                     let device = through_the_device(&path, direction, size, &offsets)?;
+                    let deep = in_flight(&path, direction, size, &offsets)?;
                     let plain = directly(&path, direction, size, &offsets)?;
                     let busy = beside_a_busy_core(|| directly(&path, direction, size, &offsets))?;
-                    let now = [device, plain, busy, device / plain, device / busy];
+                    let now = [device, deep, plain, busy, device / deep, device / plain, device / busy];
                     figures.iter_mut().zip(now).for_each(|(figures, figure)| figures.push(figure));
                 }
-                let [device, plain, busy, ratio, busy_ratio] = figures.map(|figures| figures.median());
+                let [device, deep, plain, busy, to_deep, to_plain, to_busy] =
+                    figures.map(|figures| figures.median());
                 println!(
-                    "| {} KiB {} {} | {device:.0} | {plain:.0} | {busy:.0} | {ratio:.2} | {busy_ratio:.2} |",
+                    "| {} KiB {} {} | {device:.0} | {deep:.0} | {plain:.0} | {busy:.0} | {to_deep:.2} | {to_plain:.2} | {to_busy:.2} |",
                     size >> 10,
                     if random { "random" } else { "sequential" },
                     if direction == Direction::Read { "read" } else { "write" },
@@ -116,23 +119,86 @@ fn rate(start: Instant) -> f64 {
     (WORK >> 20) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// One call for each request, one after the other.
+/// A file and as many buffers as there are requests in flight, on pages of their own as a guest's are.
+struct Plain {
+    file: File,
+    direction: Direction,
+    size: usize,
+    memory: Vec<u8>,
+}
+
+impl Plain {
+    fn open(path: &Path, direction: Direction, size: u32) -> Result<Self> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let size = size as usize;
+        Ok(Self { file, direction, size, memory: vec![0x5a; size * usize::from(DEPTH) + PAGE] })
+    }
+
+    /// One call for one request, with the buffer of this number.
+    fn transfer(&mut self, number: usize, offset: u64) -> Result<()> {
+        let start = self.memory.as_ptr().align_offset(PAGE) + number * self.size;
+        let buffer = &mut self.memory[start..start + self.size];
+        let done = match self.direction {
+            Direction::Read => preadv(&self.file, &mut [IoSliceMut::new(buffer)], offset)?,
+            Direction::Write => pwritev(&self.file, &[IoSlice::new(buffer)], offset)?,
+        };
+        ensure!(done == self.size, "a short transfer at {offset}");
+        Ok(())
+    }
+}
+
+/// One request after the other, by the thread that wants them.
 fn directly(path: &Path, direction: Direction, size: u32, offsets: &[u64]) -> Result<f64> {
-    let file = File::options().read(true).write(true).open(path)?;
-    // On pages of their own, as the guest's are.
-    let mut memory = vec![0x5a_u8; size as usize * usize::from(DEPTH) + PAGE];
-    let before = memory.as_ptr().align_offset(PAGE);
-    let mut buffers: Vec<_> = memory[before..].chunks_exact_mut(size as usize).take(DEPTH.into()).collect();
+    let mut plain = Plain::open(path, direction, size)?;
     let start = Instant::now();
     for (index, offset) in offsets.iter().enumerate() {
-        let buffer = &mut *buffers[index % usize::from(DEPTH)];
-        let done = match direction {
-            Direction::Read => preadv(&file, &mut [IoSliceMut::new(buffer)], *offset)?,
-            Direction::Write => pwritev(&file, &[IoSlice::new(buffer)], *offset)?,
-        };
-        ensure!(done == size as usize, "a short transfer at {offset}");
+        plain.transfer(index % usize::from(DEPTH), *offset)?;
     }
     Ok(rate(start))
+}
+
+/// As many requests in flight as the device has: a thread wants them, another one does them, and they tell each other
+/// by channels that both poll.
+fn in_flight(path: &Path, direction: Direction, size: u32, offsets: &[u64]) -> Result<f64> {
+    let mut plain = Plain::open(path, direction, size)?;
+    let (ask, asked) = sync_channel::<(usize, u64)>(DEPTH.into());
+    let (answer, answered) = sync_channel(DEPTH.into());
+    thread::scope(|scope| {
+        let worker = scope.spawn(move || -> Result<()> {
+            while let Some((number, offset)) = poll_channel(&asked) {
+                plain.transfer(number, offset)?;
+                // There is room for all that are in flight.
+                let _ = answer.send(number);
+            }
+            Ok(())
+        });
+        let start = Instant::now();
+        let mut next = offsets.iter();
+        for request in next.by_ref().take(DEPTH.into()).copied().enumerate() {
+            ask.send(request)?;
+        }
+        for _ in offsets {
+            let Some(number) = poll_channel(&answered) else { break };
+            if let Some(offset) = next.next() {
+                ask.send((number, *offset))?;
+            }
+        }
+        let rate = rate(start);
+        drop(ask);
+        worker.join().expect("it does not panic")?;
+        Ok(rate)
+    })
+}
+
+/// Takes from a channel as soon as there is something; nothing if its other end is gone.
+fn poll_channel<T>(channel: &Receiver<T>) -> Option<T> {
+    loop {
+        match channel.try_recv() {
+            Ok(value) => return Some(value),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+        }
+    }
 }
 
 /// A request's three buffers: header, data, status.
