@@ -191,10 +191,12 @@ impl NetBackend for Tap {
         };
         match control::set_offloads(&self.tun, offloads) {
             // No interface, no link: what the guest is to see, and no reason to end its card.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADFD) => self.lose(),
-            done => return done,
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADFD) => {
+                self.lose();
+                Ok(())
+            }
+            done => done,
         }
-        Ok(())
     }
 
     fn stop(&mut self, _: &mio::Registry) {

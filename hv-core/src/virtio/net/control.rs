@@ -8,9 +8,10 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_CTRL_RX, VIRTIO_NET_F_MQ, VIRTIO_NET_OK,
 };
 
-use super::{TO_GUEST, from_features, shared::Shared};
+use super::{TO_GUEST, from_features, shared::Shared, to_features};
 use crate::{
     memory::GuestRam,
+    net::Offloads,
     virtio::{Chain, QueueError, Virtqueue},
 };
 
@@ -124,7 +125,7 @@ impl Control {
                 if has(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) =>
             {
                 // Only of what was negotiated (5.1.6.5.7.1).
-                let negotiated = TO_GUEST.iter().fold(0, |all, (_, bit)| all | 1 << bit) & self.features;
+                let negotiated = to_features(Offloads::all(), &TO_GUEST) & self.features;
                 let wanted = read(chain, ram, HEADER_LEN).map(u64::from_le_bytes);
                 match wanted.filter(|wanted| len == 8 && wanted & !negotiated == 0) {
                     Some(wanted) => {

@@ -9,10 +9,7 @@ use std::{
 use mio::{Events, Poll};
 
 use super::shared::{Pair, Shared};
-use crate::{
-    io::EventLoop,
-    net::{NetBackend, Offloads},
-};
+use crate::{io::EventLoop, net::NetBackend};
 
 /// Events of the backend that are heard in one turn.
 const TURN_EVENTS: usize = 64;
@@ -23,8 +20,6 @@ pub(super) struct Plug {
     number: usize,
     /// There until the end.
     backend: Option<Box<dyn NetBackend>>,
-    /// What it was last told that the driver wants.
-    told: Offloads,
     /// While it is started: all that it waits for, as one source of the event loop. Each start has its own, since a
     /// poll has one waker at most in all its life.
     poll: Option<Poll>,
@@ -45,7 +40,7 @@ impl Plug {
     pub(super) fn new(shared: Arc<Shared>, number: usize) -> Option<Self> {
         let backend = shared.pairs().get(number).and_then(Pair::take)?;
         let events = Events::with_capacity(TURN_EVENTS);
-        Some(Self { shared, number, backend: Some(backend), told: Offloads::empty(), poll: None, events })
+        Some(Self { shared, number, backend: Some(backend), poll: None, events })
     }
 
     /// The pair's number.
@@ -69,10 +64,10 @@ impl Plug {
     pub(super) fn settle(&mut self, event_loop: &mut EventLoop, source: u8) -> io::Result<bool> {
         let (uses, accepted) = (self.shared.uses(self.number), self.shared.accepted());
         if uses == self.is_running() {
-            let is_new = uses && accepted != self.told;
+            let is_new = uses && accepted != self.pair().told();
             if let (true, Some(backend)) = (is_new, &mut self.backend) {
                 backend.set_accepted(accepted)?;
-                self.tell(accepted);
+                self.pair().set_told(accepted);
             }
             return Ok(is_new);
         }
@@ -86,15 +81,10 @@ impl Plug {
         if let Some(backend) = &mut self.backend {
             backend.start(accepted, poll.registry())?;
         }
-        self.tell(accepted);
         self.poll = Some(poll);
+        self.pair().set_told(accepted);
         self.pair().set_running(true);
         Ok(true)
-    }
-
-    fn tell(&mut self, accepted: Offloads) {
-        self.told = accepted;
-        self.pair().set_told(accepted);
     }
 
     fn stop(&mut self) {

@@ -146,7 +146,7 @@ impl Shared {
     pub(super) fn is_settled(&self) -> bool {
         self.pairs.iter().enumerate().all(|(number, pair)| {
             let uses = self.uses(number);
-            let is_told = || !uses || pair.told.load(SeqCst) == self.accepted.load(SeqCst);
+            let is_told = || !uses || pair.told() == self.accepted();
             !pair.has_worker.load(SeqCst) || (pair.is_running.load(SeqCst) == uses && is_told())
         })
     }
@@ -195,6 +195,11 @@ impl Pair {
 
     pub(super) fn set_running(&self, is_running: bool) {
         self.is_running.store(is_running, SeqCst);
+    }
+
+    /// What the backend was last told that the driver wants.
+    pub(super) fn told(&self) -> Offloads {
+        Offloads::from_bits_truncate(self.told.load(SeqCst))
     }
 
     /// The backend knows that the driver wants `accepted`.
